@@ -37,5 +37,5 @@ class Preprocessing:
         x = photos.astype(np.float32) / np.float32(255)
         if self.channel_order == "bgr":
             x = x[..., ::-1]
-        x = (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.ascontiguousarray(((x - mean) / std).transpose(0, 3, 1, 2), np.float32)

@@ -1,0 +1,200 @@
+"""The artifact on disk: a converted file, its manifest and its golden tensors, side by side.
+
+    mobilevit_xs-fp32.tflite        what an app ships
+    mobilevit_xs-fp32.tflite.json   the manifest (`converters.manifest`)
+    mobilevit_xs-fp32.golden.npz    parity inputs and the source's outputs on them
+
+The three are staged in a hidden folder beside their destination and renamed, so that an
+interrupted command leaves each old file or each new one. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ArtifactError, UsageError
+from .manifest import FileRecord, Manifest, ParityRecord
+
+Arrays = Mapping[str, NDArray[Any]]
+CaseKind = Literal["photo", "random", "example"]
+
+FAILED_SUFFIX = "-FAILED"
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One set of inputs of the file, by name, and what the source makes of them."""
+
+    name: str
+    kind: CaseKind
+    inputs: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A converted file together with what is known about it."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def parity(self) -> ParityRecord:
+        return self.manifest.parity
+
+    def golden(self) -> tuple[GoldenCase, ...]:
+        """The parity inputs and reference outputs. Raises ArtifactError for a damaged file."""
+        return read_golden(self.path.parent / self.manifest.golden.name)
+
+
+def manifest_path(file: Path) -> Path:
+    return file.with_name(file.name + ".json")
+
+
+def load_artifact(file: Path) -> Artifact:
+    """Reads the artifact of a converted file and checks all three parts.
+
+    Raises ArtifactError, in one line, when a part is missing, damaged or was altered.
+    """
+    if file.name.endswith((".json", ".npz")):
+        raise ArtifactError(
+            f"{file}: this is the proof beside a converted file, not the file itself",
+            "name the .tflite file",
+        )
+    if not file.exists():
+        raise ArtifactError(f"{file}: no such file")
+    beside = manifest_path(file)
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{file}: its manifest {beside.name} is missing",
+            "bring it along, or convert again with `mvkit convert`",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{beside}: cannot be read: {_reason(error)}") from None
+    manifest = Manifest.from_json(text, str(beside))
+    if manifest.file.name != file.name:
+        raise ArtifactError(f"{beside}: describes {manifest.file.name}, not {file.name}")
+    for record in (manifest.file, manifest.golden):
+        _check(file.parent / record.name, record)
+    return Artifact(file, manifest)
+
+
+def _check(path: Path, record: FileRecord) -> None:
+    try:
+        size = path.stat().st_size
+        if size != record.bytes:
+            what = "truncated" if size < record.bytes else "altered"
+            raise ArtifactError(f"{path}: was {what}: {size} bytes, {record.bytes} in its manifest")
+        if hash_file(path) != record.sha256:
+            raise ArtifactError(f"{path}: was altered: its SHA-256 is not the manifest's")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: missing, although the manifest names it") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {_reason(error)}") from None
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def record_file(path: Path, name: str) -> FileRecord:
+    """What the manifest says about the file at `path`, under the name that it will have."""
+    return FileRecord(name, hash_file(path), path.stat().st_size)
+
+
+def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
+    """Stores cases as a compressed .npz with entries `kind/case/in|out/tensor`."""
+    entries: dict[str, Any] = {}
+    for case in cases:
+        prefix = f"{case.kind}/{case.name}"
+        entries |= {f"{prefix}/in/{name}": array for name, array in case.inputs.items()}
+        entries |= {f"{prefix}/out/{name}": array for name, array in case.outputs.items()}
+    np.savez_compressed(path, allow_pickle=False, **entries)
+
+
+def read_golden(path: Path) -> tuple[GoldenCase, ...]:
+    """Reads what `write_golden` wrote. Raises ArtifactError for anything else."""
+    parts: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                kind, case, direction, tensor = key.split("/", 3)
+                if kind not in get_args(CaseKind) or direction not in ("in", "out"):
+                    raise ValueError(f"unknown entry {key}")
+                inputs, outputs = parts.setdefault((kind, case), ({}, {}))
+                (inputs if direction == "in" else outputs)[tensor] = archive[key]
+    except Exception as error:  # zipfile, zlib and numpy each have their own for a bad archive
+        raise ArtifactError(f"{path}: not a readable golden file: {_reason(error)}") from None
+    return tuple(
+        GoldenCase(name, kind, inputs, outputs)  # type: ignore[arg-type]
+        for (kind, name), (inputs, outputs) in parts.items()
+    )
+
+
+@contextmanager
+def staging(directory: Path) -> Iterator[Path]:
+    """A folder on the same file system as `directory`, gone when the block ends.
+
+    Raises UsageError when the folder cannot be made or written, or the disk fills up.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".mvkit-", dir=directory))
+    except OSError as error:
+        raise UsageError(f"cannot write to {directory}: {_reason(error)}") from None
+    try:
+        yield stage
+    except OSError as error:
+        raise UsageError(f"cannot write to {directory}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def publish(stage: Path, directory: Path, names: Sequence[str]) -> None:
+    """Renames staged files into place, in the order given: the manifest goes last."""
+    for name in names:
+        with (stage / name).open("rb") as stream:
+            os.fsync(stream.fileno())
+        (stage / name).replace(directory / name)
+
+
+def find_unchanged(file: Path, request: str, *, verified: bool) -> Artifact | None:
+    """The artifact at `file` if the same request made it and it is still whole.
+
+    Returns None where there is nothing, or where it only lacks the verdict that is wanted now
+    (`verified`). Raises UsageError when another file has the name.
+    """
+    if not file.exists() and not manifest_path(file).exists():
+        return None
+    try:
+        artifact = load_artifact(file)
+    except ArtifactError as error:
+        raise UsageError(f"{file} exists but is not whole ({error.message})", _REPLACE) from None
+    if artifact.manifest.request != request:
+        raise UsageError(f"{file} exists and was made from other weights, options or versions", _REPLACE)
+    if verified and artifact.parity.verdict != "pass":
+        return None
+    return artifact
+
+
+_REPLACE = "pass --force to replace it, or another --output folder"
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text or type(error).__name__

@@ -1,0 +1,313 @@
+"""The one way from a PyTorch module to a verified artifact: `convert(module, example_inputs)`.
+
+torch and the vendor tools are imported when a conversion starts, not with this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import parity, provenance, vendor_output
+from .artifact import (
+    FAILED_SUFFIX,
+    Arrays,
+    Artifact,
+    CaseKind,
+    GoldenCase,
+    find_unchanged,
+    manifest_path,
+    publish,
+    record_file,
+    staging,
+    write_golden,
+)
+from .errors import UsageError
+from .manifest import (
+    CostRecord,
+    GraphSummary,
+    HostLatency,
+    Manifest,
+    Option,
+    ParityRecord,
+    SourceRecord,
+    TensorSpec,
+    WeightsRecord,
+)
+from .preprocessing import Preprocessing
+from .runtimes.base import TIME_LIMIT_S, run_file
+from .targets import target_named
+
+if TYPE_CHECKING:
+    from numpy import uint8
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from .deploy import ExampleInputs, Interface
+
+PRECISION = "fp32"
+TIMED_RUNS = 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a module comes from, as its builder knows it; see `SourceRecord`."""
+
+    kind: Literal["model", "factory", "module"]
+    name: str
+    weights: WeightsRecord
+    options: Mapping[str, Option]
+
+
+def convert(
+    module: nn.Module,
+    example_inputs: ExampleInputs,
+    target: str = "tflite",
+    *,
+    name: str | None = None,
+    output_dir: str | Path = "mvkit-out",
+    layout: Literal["nchw", "nhwc"] = "nchw",
+    preprocessing: Preprocessing | None = None,
+    embed_preprocessing: bool = False,
+    photos: Mapping[str, NDArray[uint8]] | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    origin: Origin | None = None,
+    request: str | None = None,
+    verify: bool = True,
+    force: bool = False,
+    verbose: bool = False,
+    seed: int = 0,
+    time_limit_s: float = TIME_LIMIT_S,
+    progress: Progress = lambda phase: None,
+) -> Artifact:
+    """Converts `module`, in eval mode, and checks the saved file against it.
+
+    `example_inputs` is a tensor, a sequence of positional tensors, or a mapping of keyword
+    tensors; they fix shapes and types, batch included, and are themselves one of the parity
+    inputs unless there are `photos`: uint8 (H, W, C) arrays by name that already have the
+    network's size, and that `preprocessing` turns into input. `embed_preprocessing` puts that
+    arithmetic inside the graph, whose input is then a uint8 photo. `labels` name the classes of
+    the first output. `origin` and `request` come from a caller that can build the source again;
+    by default they describe the module itself.
+
+    Returns the artifact; with a failed check it stands under a name ending in `-FAILED`, so look
+    at `artifact.parity.verdict`. Without `verify` the verdict is "unverified". When the same
+    request has made the file before, that artifact is returned as it is.
+
+    Raises UsageError, MissingExtraError or ConversionError; nothing is written then.
+    """
+    backend = target_named(target)
+    backend.require()
+
+    from . import deploy
+
+    stem = f"{name or type(module).__name__}-{PRECISION}"
+    _check_stem(stem)
+    directory = Path(output_dir)
+    file = directory / (stem + backend.SUFFIX)
+    with eval_mode(module):
+        interface = deploy.plan_interface(
+            module,
+            example_inputs,
+            layout=layout,
+            preprocessing=preprocessing,
+            embed_preprocessing=embed_preprocessing,
+            file_dtypes=backend.FILE_DTYPES,
+            input_names=input_names,
+            output_names=output_names,
+        )
+        if origin is None:
+            origin = _describe(module)
+        options: dict[str, Option] = {
+            "layout": layout,
+            "embed_preprocessing": embed_preprocessing,
+            "seed": seed,
+        }
+        if request is None:
+            request = provenance.request_digest(
+                target,
+                module=repr(module),
+                weights=origin.weights.sha256,
+                inputs=repr(interface),
+                labels=labels,
+                **options,
+            )
+        if not force:
+            existing = find_unchanged(file, request, verified=verify)
+            if existing is not None:
+                return existing
+
+        progress("running the source")
+        cases = _cases(interface, example_inputs, photos or {}, module, seed)
+        golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
+        parameters, macs = _count(module, interface, golden[0].inputs)
+
+        with staging(directory) as stage:
+            staged = stage / file.name
+            progress("converting")
+            started = time.perf_counter()
+            provenance.reset_peak_memory()
+            with vendor_output.silenced(not verbose):
+                backend.save(
+                    deploy.Deployed(module, interface).eval(),
+                    _examples(interface, golden[0].inputs),
+                    staged,
+                )
+            cost = CostRecord(round(time.perf_counter() - started, 2), provenance.peak_memory_mib())
+
+            progress("checking the file")
+            checked = check_file(
+                staged, golden, backend.RUNTIME, run=verify, time_limit_s=time_limit_s
+            )
+            if checked.parity.verdict == "fail":
+                stem += FAILED_SUFFIX
+                staged = staged.rename(stage / (stem + backend.SUFFIX))
+            golden_name = f"{stem}.golden.npz"
+            write_golden(stage / golden_name, golden)
+            manifest = Manifest(
+                name=stem,
+                target=target,
+                precision=PRECISION,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                request=request,
+                file=record_file(staged, staged.name),
+                golden=record_file(stage / golden_name, golden_name),
+                inputs=tuple(one.spec for one in interface.inputs),
+                outputs=_output_specs(golden[0], labels),
+                source=SourceRecord(
+                    origin.kind, origin.name, origin.weights, parameters, macs, origin.options
+                ),
+                options=options,
+                rewrites={},
+                tools=provenance.tool_versions(backend),
+                host=provenance.host(),
+                cost=cost,
+                graph=checked.graph,
+                parity=checked.parity,
+                host_latency=checked.latency,
+            )
+            beside = manifest_path(staged).name
+            (stage / beside).write_text(manifest.to_json(), encoding="utf-8")
+            publish(stage, directory, (golden_name, staged.name, beside))
+    return Artifact(directory / staged.name, manifest)
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """What running a saved file on its golden cases showed."""
+
+    parity: ParityRecord
+    graph: GraphSummary | None = None
+    latency: HostLatency | None = None
+
+
+def check_file(
+    file: Path,
+    golden: Sequence[GoldenCase],
+    runtime: str,
+    *,
+    run: bool = True,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> CheckedFile:
+    """Runs `file` on the golden inputs in a child process and judges what it returns.
+
+    Raises RuntimeFailure when the runtime cannot run the file at all.
+    """
+    if not run:
+        tolerance = parity.TOLERANCES[PRECISION].relative_error
+        return CheckedFile(ParityRecord("unverified", "not checked: --no-verify", tolerance))
+    outcome = run_file(
+        runtime,
+        file,
+        [case.inputs for case in golden],
+        timed_runs=TIMED_RUNS,
+        time_limit_s=time_limit_s,
+    )
+    record = parity.judge(golden, outcome.results, precision=PRECISION, runtime=outcome.runtime)
+    return CheckedFile(record, outcome.graph, outcome.latency)
+
+
+def _check_stem(stem: str) -> None:
+    if not stem or set(stem) & set('/\\:*?"<>|') or stem.startswith("."):
+        raise UsageError(f"'{stem}' cannot be a file name")
+
+
+@contextlib.contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode for the block; every submodule's own mode afterwards."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode
+
+
+def _describe(module: nn.Module) -> Origin:
+    kind = type(module)
+    weights = WeightsRecord("module", provenance.state_digest(module))
+    return Origin("module", f"{kind.__module__}.{kind.__qualname__}", weights, {})
+
+
+def _cases(
+    interface: Interface,
+    example_inputs: ExampleInputs,
+    photos: Mapping[str, NDArray[uint8]],
+    module: nn.Module,
+    seed: int,
+) -> dict[tuple[CaseKind, str], Arrays]:
+    import torch
+
+    from .cases import example_case, parity_cases
+
+    tables = [m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding)]
+    cases = parity_cases(interface, photos, seed=seed, integer_limit=min(tables, default=2))
+    if not photos:
+        if isinstance(example_inputs, torch.Tensor):
+            tensors = [example_inputs]
+        elif isinstance(example_inputs, Mapping):
+            tensors = list(example_inputs.values())
+        else:
+            tensors = list(example_inputs)
+        example = example_case(interface, [t.detach().cpu().numpy() for t in tensors])
+        if example is not None:
+            cases["example", "given"] = example
+    return cases
+
+
+def _examples(interface: Interface, arrays: Arrays) -> dict[str, Any]:
+    import torch
+
+    return {one.spec.name: torch.from_numpy(arrays[one.spec.name]) for one in interface.inputs}
+
+
+def _count(module: nn.Module, interface: Interface, arrays: Arrays) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one forward pass with attention counted."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    args, kwargs = interface.source_arguments(arrays)
+    # The fused CPU kernel has no entry in torch's table; the products it stands for have.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(*args, **kwargs)
+    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
+
+
+def _output_specs(case: GoldenCase, labels: Sequence[str] | None) -> tuple[TensorSpec, ...]:
+    specs = [TensorSpec(name, a.shape, a.dtype.name) for name, a in case.outputs.items()]
+    if labels is not None:
+        if specs[0].shape[-1:] != (len(labels),):
+            raise UsageError(f"{len(labels)} class names for an output of shape {specs[0].shape}")
+        specs[0] = replace(specs[0], labels=tuple(labels))
+    return tuple(specs)

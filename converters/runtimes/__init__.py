@@ -1,0 +1,1 @@
+"""Saved files run on this host, each in a child process."""

@@ -1,0 +1,38 @@
+""".tflite files through litert-torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConversionError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SUFFIX = ".tflite"
+TOOLS = ("torch", "litert-torch", "ai-edge-litert")
+FILE_DTYPES = {"int64": "int32", "float64": "float32"}  # litert-torch narrows them at the border
+RUNTIME = "tflite"
+
+
+def require() -> None:
+    for package, extra in (("torch", "tflite"), ("litert_torch", "tflite")):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package.replace("_", "-"), extra)
+
+
+def save(module: nn.Module, examples: Mapping[str, Tensor], path: Path) -> None:
+    import litert_torch
+
+    try:
+        edge_model = litert_torch.convert(module, sample_kwargs=dict(examples))
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ConversionError(
+            f"litert-torch cannot convert this module: {type(error).__name__}: {reason[:300]}",
+            "--debug shows all of it",
+        ) from error
+    edge_model.export(str(path))
