@@ -16,7 +16,7 @@ from converters.errors import UsageError
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm, activation: (B, C, H, W) -> (B, out, H/stride, W/stride).
+    """Convolution without bias, batch norm, activation: (B, C, H, W) -> (B, out, H/s, W/s).
 
     Padding is symmetric, k // 2 on each side, which is PyTorch's sampling phase.
     """

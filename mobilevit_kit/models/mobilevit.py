@@ -45,7 +45,7 @@ VARIANTS: dict[str, MobileVitConfig] = {
 
 
 class MobileNetV2Block(nn.Module):
-    """Inverted residual (arXiv 1801.04381): 1x1 expand, 3x3 depthwise, 1x1 project without activation."""
+    """Inverted residual (arXiv 1801.04381): 1x1 expand, 3x3 depthwise, linear 1x1 project."""
 
     def __init__(
         self,
@@ -234,10 +234,11 @@ class MobileVit(Backbone):
 
     def maps(self, x: Tensor) -> Iterator[Tensor]:
         x = self.stem(x)
-        for stage in self.stages[:-1]:
+        *shallow, deepest = self.stages
+        for stage in shallow:
             x = stage(x)
             yield x
-        yield self.final_conv(self.stages[-1](x))
+        yield self.final_conv(deepest(x))
 
     def forward_head(self, x: Tensor) -> Tensor:
         return self.head(x)

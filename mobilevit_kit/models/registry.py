@@ -22,9 +22,17 @@ from converters.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from .layers import Backbone
 
-# Family -> the class in `mobilevit_kit.models.<family>` that builds its networks.
+
+@dataclass(frozen=True)
+class _Family:
+    """The class in `mobilevit_kit.models.<family>`, and the least side of an image in pixels."""
+
+    network: str
+    least_side: int
+
+
 _FAMILIES = {
-    "mobilevit": "MobileVit",
+    "mobilevit": _Family("MobileVit", 32),
 }
 
 
@@ -96,6 +104,11 @@ def model_card(name: str) -> ModelCard:
     return cards[name]
 
 
+def least_size(name: str) -> int:
+    """The least height and width that leaves the deepest map a pixel."""
+    return _FAMILIES[model_card(name).family].least_side
+
+
 def model_config(name: str) -> Any:
     """The frozen dataclass that determines the network of this name."""
     return _family(model_card(name)).VARIANTS[name]
@@ -132,7 +145,7 @@ def create_model(
 
     import torch
 
-    network = getattr(family, _FAMILIES[card.family])
+    network = getattr(family, _FAMILIES[card.family].network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Backbone = network(

@@ -1,0 +1,42 @@
+# `make run` shows the kit at work, `make test` checks everything. Both install what they need into
+# a virtual environment of their own, once; nothing is reinstalled until pyproject.toml changes.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+MVKIT := $(BIN)/mvkit
+
+.PHONY: setup run test lint format clean
+
+setup: $(VENV)/.setup
+
+# torch comes first: once a release that every converter accepts is there, nothing below brings
+# in another. On an index that lists a CPU build within the range, that one is installed.
+$(VENV)/.setup: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[models]'
+	$(BIN)/python -m pip install --quiet --editable '.[tflite]'
+	touch $@
+
+$(VENV)/.setup-test: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+run: setup
+	$(MVKIT) convert mobilevit_xs --target tflite
+	@echo "try      $(MVKIT) predict mvkit-out/mobilevit_xs-fp32.tflite assets/photos/coffee.jpg"
+
+lint: $(VENV)/.setup-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+format: $(VENV)/.setup-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist mvkit-out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,243 @@
+"""`mvkit convert`: networks to verified files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import ImageSize, ModelName, Output, TargetName, output_options
+
+if TYPE_CHECKING:
+    from converters.preprocessing import Preprocessing
+    from mobilevit_kit.jobs import Outcome
+    from mobilevit_kit.source import InputText, SourceRequest
+
+
+@click.command(short_help="Converts networks and checks each saved file.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelName())
+@click.option("--target", required=True, type=TargetName(), help="What to convert to: tflite.")
+@click.option("--input-size", type=ImageSize(), help="Image size, as in 192x320.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Images in one run.")
+@click.option("--num-classes", type=int, default=1000, show_default=True, help="0: no classifier.")
+@click.option("--in-channels", type=int, default=3, show_default=True, help="Image channels.")
+@click.option(
+    "--weights",
+    metavar="FILE|timm|loud",
+    help="A .safetensors, .pt or .pth file, the published checkpoint, or the seeded random "
+    "weights that are the default of a reference model.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and inputs.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]SHAPE[:TYPE]",
+    help="An input of your own network, as in ids=1x16:int64; once for each.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["nchw", "nhwc"]),
+    help="Of the file's image input; nchw, or nhwc with --embed-preprocessing.",
+)
+@click.option(
+    "--embed-preprocessing",
+    is_flag=True,
+    help="The file takes uint8 photos, already resized, and normalises them itself.",
+)
+@click.option(
+    "--preprocessing",
+    "recipe",
+    type=click.Path(path_type=Path),
+    help="A .toml or .json file with crop, interpolation, mean, std, channel_order.",
+)
+@click.option("--mean", metavar="R,G,B", help="Subtracted from photos in 0..1.")
+@click.option("--std", metavar="R,G,B", help="Divides what is left.")
+@click.option("--crop", type=float, help="Share of the resized photo that is kept.")
+@click.option("--interpolation", metavar="FILTER", help="nearest, bilinear or bicubic.")
+@click.option("--channel-order", metavar="ORDER", help="rgb, bgr or grey.")
+@click.option(
+    "--output",
+    "output_dir",
+    type=click.Path(path_type=Path),
+    default=Path("mvkit-out"),
+    show_default=True,
+    help="Folder for the files.",
+)
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="At once.")
+@click.option("--force", is_flag=True, help="Replace a different file of the same name.")
+@click.option("--no-verify", is_flag=True, help='Skip the check; the verdict is "unverified".')
+@output_options
+def convert(
+    models: tuple[str, ...],
+    target: str,
+    input_size: tuple[int, int] | None,
+    batch: int,
+    num_classes: int,
+    in_channels: int,
+    weights: str | None,
+    seed: int,
+    inputs: tuple[str, ...],
+    layout: Any,
+    embed_preprocessing: bool,
+    output_dir: Path,
+    jobs: int,
+    force: bool,
+    no_verify: bool,
+    output: Output,
+    **recipe: Any,
+) -> int:
+    """Converts networks and checks each saved file against its source.
+
+    MODEL is a reference model (`mvkit models` lists them) or your own network, as
+    my_net.py:make_model or package.module:attribute, with its --input.
+
+    Each file stands beside its manifest (.json) and its golden tensors (.npz). A file that does
+    not compute what its source computes is kept under a name ending in -FAILED, and the command
+    exits with 1.
+    """
+    from mobilevit_kit.jobs import Job, check_job, run_jobs
+    from mobilevit_kit.source import SourceRequest, parse_input
+
+    from .console import progress
+
+    parsed = tuple(parse_input(text) for text in inputs)
+    todo = []
+    for model in dict.fromkeys(models):
+        request = SourceRequest(
+            model, weights, seed, num_classes, in_channels, input_size, batch, parsed
+        )
+        job = Job(
+            request=_with_preprocessing(request, recipe, parsed),
+            target=target,
+            output_dir=output_dir,
+            layout=layout or ("nhwc" if embed_preprocessing else "nchw"),
+            embed_preprocessing=embed_preprocessing,
+            verify=not no_verify,
+            force=force,
+            verbose=output.verbose,
+        )
+        check_job(job)
+        todo.append(job)
+
+    outcomes = []
+    with progress(len(todo), f"to {target}", quiet=output.quiet) as (phase, done):
+        for outcome in run_jobs(todo, jobs, phase):
+            done(outcome.job.request.name)
+            outcomes.append(outcome)
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        raise outcomes[0].error
+    order = {job.request.model: i for i, job in enumerate(todo)}
+    outcomes.sort(key=lambda outcome: order[outcome.job.request.model])
+    _print(outcomes, output)
+    return max(_exit_code(outcome) for outcome in outcomes)
+
+
+def _with_preprocessing(
+    request: SourceRequest, recipe: dict[str, Any], inputs: tuple[InputText, ...]
+) -> SourceRequest:
+    """The request with the user's preprocessing, from a file or from flags."""
+    from dataclasses import replace
+
+    from converters.errors import UsageError
+    from mobilevit_kit.models import model_card
+    from mobilevit_kit.preprocessing_file import preprocessing_from_flags, read_preprocessing
+
+    path = recipe.pop("recipe")
+    if path is None and not any(value is not None for value in recipe.values()):
+        return request
+    if request.is_factory:
+        images = [one.shape[2:] for one in inputs if len(one.shape) == 4]
+        if len(images) != 1:
+            raise UsageError("preprocessing needs exactly one image input (1x3xHxW)")
+        size = images[0][0], images[0][1]
+    else:
+        size = request.input_size or model_card(request.model).input_size
+    flags = preprocessing_from_flags(size, **recipe)
+    if path is not None and flags is not None:
+        raise UsageError("--preprocessing and single flags such as --mean exclude each other")
+    chosen: Preprocessing | None = read_preprocessing(path, size) if path is not None else flags
+    return replace(request, preprocessing=chosen)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.error is not None:
+        return outcome.error.exit_code
+    assert outcome.artifact is not None
+    return 1 if outcome.artifact.parity.verdict == "fail" else 0
+
+
+def _print(outcomes: list[Outcome], output: Output) -> None:
+    from .console import (
+        error_figure,
+        host_speed,
+        plain_table,
+        print_json,
+        print_line,
+        print_table,
+        size_text,
+        verdict_text,
+    )
+
+    if output.json:
+        print_json([_document(outcome) for outcome in outcomes])
+        return
+    for outcome in outcomes:
+        if outcome.error is not None:
+            click.echo(f"mvkit: {outcome.job.request.name}: {outcome.error}", err=True)
+    if output.quiet:
+        return
+    table = plain_table(
+        "file", "size", "verdict", "relative error", "this host", "",
+        right=("size", "relative error", "this host"),
+    )  # fmt: skip
+    for outcome in outcomes:
+        artifact = outcome.artifact
+        if artifact is None:
+            table.add_row(outcome.job.request.name, "-", verdict_text("error"), "-", "-", "")
+            continue
+        table.add_row(
+            str(artifact.path),
+            size_text(artifact.manifest.file.bytes),
+            verdict_text(artifact.parity.verdict),
+            error_figure(artifact.parity),
+            host_speed(artifact.manifest.host_latency),
+            "unchanged, nothing to do" if outcome.unchanged else "",
+        )
+    print_table(table)
+    made = [outcome.artifact for outcome in outcomes if outcome.artifact is not None]
+    for text in dict.fromkeys(artifact.manifest.source.weights.describe() for artifact in made):
+        print_line(f"weights  {text}")
+    for artifact in made:
+        if len(made) == 1 or artifact.parity.verdict != "pass":
+            name = f"{artifact.manifest.name}: " if len(made) > 1 else ""
+            print_line(f"checked  {name}{artifact.parity.reason}")
+    if made:
+        print_line(f"next     mvkit verify {made[0].path}")
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    """One result for `--json`."""
+    document: dict[str, Any] = {"model": outcome.job.request.model, "target": outcome.job.target}
+    if outcome.error is not None:
+        return {**document, "status": "error", "error": str(outcome.error)}
+    artifact = outcome.artifact
+    assert artifact is not None
+    manifest = artifact.manifest
+    latency = manifest.host_latency
+    return {
+        **document,
+        "status": "unchanged" if outcome.unchanged else "converted",
+        "file": str(artifact.path),
+        "bytes": manifest.file.bytes,
+        "sha256": manifest.file.sha256,
+        "verdict": artifact.parity.verdict,
+        "reason": artifact.parity.reason,
+        "relative_error": artifact.parity.relative_error,
+        "weights": manifest.source.weights.describe(),
+        "seconds": manifest.cost.seconds,
+        "peak_memory_mib": manifest.cost.peak_memory_mib,
+        "host_latency_ms": latency.median_ms if latency else None,
+        "host_latency_threads": latency.threads if latency else None,
+    }
