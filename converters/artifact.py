@@ -186,7 +186,7 @@ def find_unchanged(file: Path, request: str, *, verified: bool) -> Artifact | No
     except ArtifactError as error:
         raise UsageError(f"{file} exists but is not whole ({error.message})", _REPLACE) from None
     if artifact.manifest.request != request:
-        raise UsageError(f"{file} exists and was made from other weights, options or versions", _REPLACE)
+        raise UsageError(f"{file} was made from other weights, options or versions", _REPLACE)
     if verified and artifact.parity.verdict != "pass":
         return None
     return artifact
