@@ -55,7 +55,9 @@ def _match_statistics(module: nn.Module, example_inputs: Sequence[Tensor]) -> No
 
     def shift(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].transpose(0, 1).flatten(1)  # (C, everything else)
-        mean, var = x.mean(1), x.var(1, correction=0).clamp_min(1e-3)
+        mean, var = x.mean(1), x.var(1, correction=0)
+        # A channel whose mean dwarfs its spread would turn rounding into an error of its own.
+        var = var.maximum(0.1 * mean.square()).clamp_min(1e-3)
         norm.running_mean.mul_(var.sqrt()).add_(mean)
         norm.running_var.mul_(var)
 

@@ -40,6 +40,7 @@ class Job:
     layout: Literal["nchw", "nhwc"] = "nchw"
     embed_preprocessing: bool = False
     verify: bool = True
+    time_on_host: bool = True
     force: bool = False
     verbose: bool = False
 
@@ -95,6 +96,7 @@ def run_job(job: Job, report: Callable[[str], None] = lambda phase: None) -> Out
         origin=source.origin,
         request=digest,
         verify=job.verify,
+        time_on_host=job.time_on_host,
         force=job.force,
         verbose=job.verbose,
         seed=request.seed,

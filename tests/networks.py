@@ -57,7 +57,7 @@ def tiny_mobilevit(seed: int = 0) -> MobileVit:
     """A MobileViT of three transformer layers, with loud weights matched to photos."""
     model = MobileVit(TINY_MOBILEVIT, num_classes=10)
     g = torch.Generator().manual_seed(seed)
-    loud_weights_(model, seed, (torch.rand(1, 3, 64, 64, generator=g),))
+    loud_weights_(model, seed, (torch.rand(1, 3, 128, 128, generator=g),))
     return model
 
 
@@ -82,7 +82,7 @@ def make_case(name: str) -> Case:
         ids = torch.randint(0, 11, (1, 5), generator=g)
         return Case(loud_weights_(Mixed()), (torch.randn(1, 2, 9, 7, generator=g), ids))
     if name == "mobilevit":
-        recipe = Preprocessing((64, 64))
+        recipe = Preprocessing((128, 128))
         options = {
             "preprocessing": recipe,
             "photos": sample_photos(recipe),
@@ -90,5 +90,5 @@ def make_case(name: str) -> Case:
             "output_names": ["logits"],
             "labels": [f"digit {i}" for i in range(10)],
         }
-        return Case(tiny_mobilevit(), torch.zeros(1, 3, 64, 64), options)
+        return Case(tiny_mobilevit(), torch.zeros(1, 3, 128, 128), options)
     raise KeyError(name)

@@ -115,6 +115,7 @@ def convert(
             layout=layout or ("nhwc" if embed_preprocessing else "nchw"),
             embed_preprocessing=embed_preprocessing,
             verify=not no_verify,
+            time_on_host=jobs == 1,  # beside another conversion a time would mean little
             force=force,
             verbose=output.verbose,
         )
@@ -144,8 +145,9 @@ def _with_preprocessing(
     from mobilevit_kit.models import model_card
     from mobilevit_kit.preprocessing_file import preprocessing_from_flags, read_preprocessing
 
-    path = recipe.pop("recipe")
-    if path is None and not any(value is not None for value in recipe.values()):
+    path = recipe["recipe"]
+    flags = {name: value for name, value in recipe.items() if name != "recipe"}
+    if all(value is None for value in recipe.values()):
         return request
     if request.is_factory:
         images = [one.shape[2:] for one in inputs if len(one.shape) == 4]
@@ -154,10 +156,11 @@ def _with_preprocessing(
         size = images[0][0], images[0][1]
     else:
         size = request.input_size or model_card(request.model).input_size
-    flags = preprocessing_from_flags(size, **recipe)
-    if path is not None and flags is not None:
-        raise UsageError("--preprocessing and single flags such as --mean exclude each other")
-    chosen: Preprocessing | None = read_preprocessing(path, size) if path is not None else flags
+    chosen: Preprocessing | None = preprocessing_from_flags(size, **flags)
+    if path is not None:
+        if chosen is not None:
+            raise UsageError("--preprocessing and single flags such as --mean exclude each other")
+        chosen = read_preprocessing(path, size)
     return replace(request, preprocessing=chosen)
 
 
