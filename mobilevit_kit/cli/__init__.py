@@ -6,14 +6,10 @@ until a verb runs.
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
 import traceback
 
 import click
-
-from converters.errors import MvkitError
 
 from .completion import completion
 from .convert import convert
@@ -29,6 +25,9 @@ _TOOLS = ("torch", "litert-torch", "ai-edge-litert", "coremltools", "executorch"
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
+    import importlib.metadata
+    import platform
+
     click.echo(f"mvkit {importlib.metadata.version('mobilevit-kit')}")
     click.echo(f"python {platform.python_version()}")
     for tool in _TOOLS:
@@ -65,8 +64,6 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         code = cli(standalone_mode=False)
-    except MvkitError as error:
-        _fail(str(error), error.exit_code, debug)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
@@ -78,6 +75,10 @@ def main() -> None:
         sys.stderr.close()  # the reader has gone: nothing more to tell anybody
         sys.exit(0)
     except Exception as error:
+        from converters.errors import MvkitError  # its package imports NumPy
+
+        if isinstance(error, MvkitError):
+            _fail(str(error), error.exit_code, debug)
         line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         _fail(f"internal error: {line}; --debug shows where", 1, debug)
     sys.exit(code if isinstance(code, int) else 0)
