@@ -23,6 +23,7 @@ _NORMS = (_BATCH_NORM, nn.LayerNorm, nn.GroupNorm)
 # shows at the output of mobilevit_xs, high enough that attention is far from uniform.
 _GAIN = 0.35
 _BIAS = 0.1
+_BATCH_NORM_BIAS = 0.5
 
 
 @torch.no_grad()
@@ -56,8 +57,9 @@ def _match_statistics(module: nn.Module, example_inputs: Sequence[Tensor]) -> No
     def shift(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].transpose(0, 1).flatten(1)  # (C, everything else)
         mean, var = x.mean(1), x.var(1, correction=0)
-        # A channel whose mean dwarfs its spread would turn rounding into an error of its own.
-        var = var.maximum(0.1 * mean.square()).clamp_min(1e-3)
+        # A channel that varies less than the layer as a whole, or seems to in the few values
+        # after a pool, would be blown up, and rounding with it, again in each layer.
+        var = var.clamp_min(x.square().mean().item())
         norm.running_mean.mul_(var.sqrt()).add_(mean)
         norm.running_var.mul_(var)
 
@@ -73,6 +75,8 @@ def _match_statistics(module: nn.Module, example_inputs: Sequence[Tensor]) -> No
 
 
 def _draw(owner: nn.Module, kind: str, old: Tensor, g: torch.Generator) -> Tensor:
+    if isinstance(owner, _BATCH_NORM) and kind == "bias":
+        return _normal(old, _BATCH_NORM_BIAS, g)
     if isinstance(owner, _NORMS):
         return _uniform(old, 0.7, 1.3, g) if kind == "weight" else _normal(old, _BIAS, g)
     if kind.startswith("bias") and old.ndim == 1:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from converters.loud import loud_weights_
 from converters.manifest import WeightsRecord
 from converters.provenance import state_digest
 
+from ..images import sample_photos
 from . import hub
 from .weight_files import SUFFIXES, file_sha256, read_state_dict
 
@@ -70,7 +72,7 @@ def load_weights(
     was.
     """
     if weights == "loud":
-        example = () if card is None else (_photo_noise(model, card, seed),)
+        example = () if card is None else (_photos(model, card),)
         loud_weights_(model, seed, example)
         return WeightsRecord("loud", state_digest(model), seed=seed)
     if weights == "timm":
@@ -87,18 +89,16 @@ def load_weights(
     return WeightsRecord("file", file_sha256(path), path.name, mapped_from=mapped)
 
 
-def _photo_noise(model: nn.Module, card: ModelCard, seed: int) -> Tensor:
-    """What a reference model takes in place of a photo: normalised noise (1, channels, H, W)."""
+def _photos(model: nn.Module, card: ModelCard) -> Tensor:
+    """The kit's photos as a reference model takes them, (4, channels, H, W).
+
+    Noise would not do in their place: deep statistics are those of objects, and a network matched
+    to noise turns photos, and the rounding in them, into something far too large.
+    """
+    pixels = np.stack(list(sample_photos(card.preprocessing).values()))
+    photos = torch.from_numpy(card.preprocessing.normalise(pixels))
     channels = next(model.parameters()).shape[1]  # of the stem's convolution
-    g = torch.Generator().manual_seed(seed)
-    noise = torch.rand(1, channels, *card.input_size, generator=g)
-    if channels != len(card.preprocessing.mean):
-        return noise
-    mean, std = (
-        torch.tensor(values).view(1, -1, 1, 1)
-        for values in (card.preprocessing.mean, card.preprocessing.std)
-    )
-    return (noise - mean) / std
+    return photos[:, [i % 3 for i in range(channels)]]
 
 
 def _load_file(model: nn.Module, path: Path, card: ModelCard | None, shown: str) -> str | None:
