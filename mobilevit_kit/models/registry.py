@@ -33,6 +33,9 @@ class _Family:
 
 _FAMILIES = {
     "mobilevit": _Family("MobileVit", 32),
+    "efficientvit": _Family("EfficientVit", 64),
+    "edgenext": _Family("EdgeNext", 32),
+    "mobilenetv4": _Family("MobileNetV4", 32),
 }
 
 
