@@ -1,6 +1,6 @@
 """Faithful mobile vision models and the `mvkit` command that ships and measures them.
 
-    from mobilevit_kit import create_model, list_models
+from mobilevit_kit import create_model, list_models
 """
 
 from typing import TYPE_CHECKING, Any

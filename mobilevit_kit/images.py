@@ -97,14 +97,16 @@ def load_photos(
     return photos
 
 
-def sample_photos(preprocessing: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """The photos that come with the kit, as name -> (H, W, C)."""
+def sample_photos(
+    preprocessing: Preprocessing, folder: str = "photos"
+) -> dict[str, NDArray[np.uint8]]:
+    """The photos that come with the kit, as name -> (H, W, C); `folder` is one of its assets."""
     photos = {}
-    for entry in sorted((_assets() / "photos").iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".jpg"):
+    for entry in sorted((_assets() / folder).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith((".jpg", ".png")):
             with entry.open("rb") as file:
                 photo = _decode(file, entry.name)
-            photos[entry.name.removesuffix(".jpg")] = fit(photo, preprocessing)
+            photos[entry.name.rpartition(".")[0]] = fit(photo, preprocessing)
     return photos
 
 

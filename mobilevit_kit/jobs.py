@@ -9,20 +9,23 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import queue
+import signal
 import threading
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from converters import convert, provenance
 from converters.artifact import Artifact, find_unchanged
 from converters.convert import PRECISION
-from converters.errors import ConversionError, MvkitError
+from converters.errors import ConversionError, MvkitError, UsageError
 from converters.targets import target_named
 
 from .source import SourceRequest, build_source, check_request, identity, user_identity
@@ -60,6 +63,16 @@ def check_job(job: Job) -> None:
     backend = target_named(job.target)
     check_request(job.request)
     backend.require()
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """The same for all jobs of a command, which must not write one file from two networks."""
+    for job in jobs:
+        check_job(job)
+    for name, count in Counter(job.request.name for job in jobs).items():
+        if count > 1:
+            models = " and ".join(job.request.model for job in jobs if job.request.name == name)
+            raise UsageError(f"the files of {models} would have the same name, {name}")
 
 
 def run_job(job: Job, report: Callable[[str], None] = lambda phase: None) -> Outcome:
@@ -106,82 +119,158 @@ def run_job(job: Job, report: Callable[[str], None] = lambda phase: None) -> Out
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outcome]:
-    """Runs jobs and yields their outcomes as they end, errors included."""
+    """Runs jobs and yields their outcomes as they end, errors included.
+
+    When the caller stops early, as on Ctrl-C, so do the workers, and clear away what they had
+    begun to write.
+    """
     if workers == 1 or len(jobs) == 1:
         for job in jobs:
-            yield _guarded(job, functools.partial(report, job.request.name))
+            with _interruptible(signal.SIGINT):
+                outcome = _guarded(job, functools.partial(report, job.request.name))
+            yield outcome
         return
-    with _phases(report) as phases:
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
-        done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        for _ in range(min(workers, len(jobs))):
-            arguments = (waiting, done, phases, max(1, (os.cpu_count() or 1) // workers))
-            threading.Thread(target=_feed_worker, args=arguments, daemon=True).start()
-        for _ in jobs:
-            yield done.get()
+    waiting = list(reversed(jobs))
+    threads = max(1, (os.cpu_count() or 1) // min(workers, len(jobs)))
+    running: dict[Connection, tuple[SpawnProcess, Job]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                process, pipe = _start_worker(threads)
+                running[pipe] = process, waiting.pop()
+                _send(pipe, running[pipe][1])
+            for pipe in cast(list[Connection], wait(list(running))):
+                process, job = running[pipe]
+                try:
+                    message: str | Outcome = pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    del running[pipe]
+                    pipe.close()
+                    died = ConversionError("the converting process died", "is there enough memory?")
+                    yield Outcome(job, error=died)
+                    continue
+                if isinstance(message, str):
+                    report(job.request.name, message)
+                    continue
+                if waiting:
+                    running[pipe] = process, waiting.pop()
+                    _send(pipe, running[pipe][1])
+                else:
+                    del running[pipe]
+                    pipe.close()  # which ends the worker
+                yield message
+    finally:
+        for pipe, (process, _) in running.items():
+            process.terminate()
+            pipe.close()
+        for process, _ in running.values():
+            process.join()
 
 
 def _guarded(job: Job, report: Callable[[str], None]) -> Outcome:
+    def phase(what: str) -> None:
+        _interrupts.may_raise = what != "converting"
+        if _interrupts.seen:
+            raise KeyboardInterrupt
+        report(what)
+
     try:
-        return run_job(job, report)
+        return run_job(job, phase)
     except MvkitError as error:
         return Outcome(job, error=error)
+    except OSError as error:  # a full disk, above all, where the temporary files are
+        where = f"{error.filename}: " if error.filename else ""
+        return Outcome(job, error=UsageError(f"{where}{error.strerror or error}"))
+    except Exception as fault:  # a fault of ours in one network must not stop the others
+        line = " ".join(f"{type(fault).__name__}: {fault}".split())[:300]
+        internal = ConversionError(f"internal error: {line}", "--debug shows where")
+        internal.__cause__ = fault
+        return Outcome(job, error=internal)
 
 
-def _feed_worker(waiting: Any, done: Any, phases: Any, threads: int) -> None:
-    """Keeps one process busy; a process that dies takes only its job with it."""
-    pool = None
-    with suppress(queue.Empty):
-        while True:
-            job = waiting.get_nowait()
-            if pool is None:
-                pool = ProcessPoolExecutor(
-                    1, multiprocessing.get_context("spawn"), _start_worker, (phases, threads)
-                )
-            try:
-                future: Future[Outcome] = pool.submit(_work, job)
-                done.put(future.result())
-            except BrokenProcessPool:
-                pool = None
-                error = ConversionError(
-                    f"{job.request.name}: the converting process died", "is there enough memory?"
-                )
-                done.put(Outcome(job, error=error))
-            except Exception as fault:  # a fault of ours must not leave the command waiting
-                done.put(Outcome(job, error=ConversionError(f"{job.request.name}: {fault!r}")))
-    if pool is not None:
-        pool.shutdown()
+@dataclass
+class _Interrupts:
+    """Whether a signal has come that ends the jobs, and whether it may raise at once.
+
+    What is raised inside a vendor's converter is swallowed there, or aborts the process with its
+    files half-written: then it waits for the job's next phase, unless it comes again.
+    """
+
+    seen: bool = False
+    may_raise: bool = True
+
+    def stop(self, *_: Any) -> None:
+        raises = self.may_raise or self.seen
+        self.seen = True
+        if raises:
+            raise KeyboardInterrupt
 
 
-_phase_queue: Any = None  # in a worker: where its jobs report
-
-
-def _start_worker(phases: Any, threads: int) -> None:
-    global _phase_queue
-    _phase_queue = phases
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
-
-
-def _work(job: Job) -> Outcome:
-    name = job.request.name
-    return _guarded(job, lambda phase: _phase_queue.put((name, phase)))
+_interrupts = _Interrupts()
 
 
 @contextmanager
-def _phases(report: Report) -> Iterator[Any]:
-    """A queue into which workers put (name, phase); a thread hands them to `report`."""
-    phases = multiprocessing.get_context("spawn").SimpleQueue()
-
-    def forward() -> None:
-        while (message := phases.get()) is not None:
-            report(*message)
-
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
+def _interruptible(number: signal.Signals) -> Iterator[None]:
+    """Makes a signal end the block without leaving anything half-written."""
+    global _interrupts
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted, and only it may say how
+        return
+    _interrupts = _Interrupts()
+    before = signal.signal(number, _interrupts.stop)
     try:
-        yield phases
+        yield
+        if _interrupts.seen:  # a converter that failed after all
+            raise KeyboardInterrupt
     finally:
-        phases.put(None)
-        thread.join(timeout=5)
+        signal.signal(number, before)
+        _interrupts = _Interrupts()
+
+
+def _start_worker(threads: int) -> tuple[SpawnProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+    with _inherited_by_workers():
+        process.start()
+    theirs.close()  # so that the end of the worker is the end of the pipe
+    return process, ours
+
+
+@contextmanager
+def _inherited_by_workers() -> Iterator[None]:
+    """Ctrl-C in a terminal reaches every process: the workers leave it to the one that started
+    them. Nor may a `random.py` where the command runs stand in for the standard library's.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    resource_tracker.ensure_running()  # started with a worker, it would unmask Ctrl-C again
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def _send(pipe: Connection, job: Job) -> None:
+    with suppress(BrokenPipeError):  # a worker that has died is noticed when it is read from
+        pipe.send(job)
+
+
+def _work(pipe: Connection, threads: int) -> None:
+    """A worker: jobs in, phases and outcomes out, until the other end is closed."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    os.dup2(2, 1)  # standard output is for the command's result
+    ended = (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt)
+    with suppress(*ended):
+        while True:
+            job: Job = pipe.recv()
+            with _interruptible(signal.SIGTERM):
+                outcome = _guarded(job, pipe.send)
+            if outcome.error is not None:  # a traceback does not go through a pipe
+                outcome.error.add_note("".join(traceback.format_exception(outcome.error)))
+            pipe.send(outcome)

@@ -18,7 +18,7 @@ from converters.runtimes.base import run_file
 from converters.targets import target_named
 
 from .images import load_photos
-from .source import SourceRequest, build_source
+from .source import SourceRequest, build_source, preprocessing_of
 
 if TYPE_CHECKING:
     from numpy import uint8
@@ -57,16 +57,17 @@ def predict_file(file: Path, photos: Sequence[Path]) -> Predictions:
 
 def predict_model(request: SourceRequest, photos: Sequence[Path]) -> Predictions:
     """Runs a reference model in PyTorch."""
+    recipe = preprocessing_of(request)
+    assert recipe is not None
+    pixels = load_photos(photos, recipe)
+    source = build_source(request)
     import torch
 
-    source = build_source(request)
-    assert source.preprocessing is not None
-    pixels = load_photos(photos, source.preprocessing)
     module = source.module.eval()
     guesses = []
     with torch.inference_mode():
         for photo in pixels.values():
-            logits = module(torch.from_numpy(source.preprocessing.normalise(photo[None])))
+            logits = module(torch.from_numpy(recipe.normalise(photo[None])))
             guesses.append(_top(logits.numpy(), source.labels, request.model))
     weights = source.origin.weights.describe()
     return Predictions(weights, dict(zip(pixels, guesses, strict=True)))

@@ -6,9 +6,10 @@ it again (`mvkit verify --against-source`). Reading this file imports no torch.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from converters import provenance
 from converters.artifact import load_artifact
 from converters.convert import Origin
-from converters.errors import UsageError
+from converters.errors import MissingExtraError, UsageError
 from converters.manifest import WeightsRecord
 from converters.preprocessing import Preprocessing
 
 from .factory import UserModule, is_factory, load_user_module
 from .images import class_names, sample_photos
-from .models.registry import create_model, least_size, model_card
+from .models.registry import ModelCard, build_network, least_size, model_card
 
 if TYPE_CHECKING:
     from numpy import uint8
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_ELEMENTS = 2**28  # of one input: 1 GiB as fp32
+_MOST_DIGITS = 9  # of a side; Python itself refuses to read numbers of some thousand
+_MOST_CLASSES = 100_000  # the largest classifiers published have a third of that
+_SEEDS = 2**32
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
 
@@ -53,7 +57,7 @@ class SourceRequest:
     model: str
     weights: str | None = None
     seed: int = 0
-    num_classes: int = 1000
+    num_classes: int | None = None  # None: the model's own
     in_channels: int = 3
     input_size: tuple[int, int] | None = None  # None: the model's own
     batch: int = 1
@@ -111,8 +115,10 @@ def parse_input(text: str) -> InputText:
     if name and not name.isidentifier():
         raise UsageError(f"--input {text}: '{name}' is not a name")
     sides = shape.split("x")
-    if not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in sides):
+    if not all(side.isascii() and side.isdecimal() and side.strip("0") for side in sides):
         raise UsageError(f"--input {text}: a shape is whole numbers above 0, as in 1x3x224x224")
+    if any(len(side) > _MOST_DIGITS for side in sides):
+        raise UsageError(f"--input {text[:80]} is too large to convert")
     return InputText(name or None, tuple(map(int, sides)), dtype)
 
 
@@ -123,23 +129,49 @@ def _write_input(one: InputText) -> str:
 
 def check_request(request: SourceRequest) -> None:
     """Raises UsageError for what can be refused before any memory is touched."""
+    if not 0 <= request.seed < _SEEDS:
+        raise UsageError(f"--seed must be from 0 to {_SEEDS - 1}, not {request.seed}")
     if request.is_factory:
-        changed = [
-            option
-            for option, default in (("num_classes", 1000), ("in_channels", 3), ("batch", 1))
-            if getattr(request, option) != default
-        ]
-        if request.input_size is not None:
-            changed.append("input_size")
-        if changed:
-            option = "--" + changed[0].replace("_", "-")
-            raise UsageError(
-                f"{option} is for reference models; {request.model} says its own", "use --input"
-            )
-        for one in request.inputs:
-            if math.prod(one.shape) > _MOST_ELEMENTS:
-                raise UsageError(f"--input {_write_input(one)} is too large to convert")
-        return
+        _check_user(request)
+    else:
+        _check_reference(request)
+
+
+def _check_user(request: SourceRequest) -> None:
+    changed = [
+        option
+        for option, default in (("num_classes", None), ("in_channels", 3), ("batch", 1))
+        if getattr(request, option) != default
+    ]
+    if request.input_size is not None:
+        changed.append("input_size")
+    if changed:
+        option = "--" + changed[0].replace("_", "-")
+        raise UsageError(
+            f"{option} is for reference models; {request.model} says its own", "use --input"
+        )
+    if request.weights == "timm":
+        raise UsageError(
+            f"--weights timm is for reference models; {request.model} is your own",
+            "give a file, or loud",
+        )
+    if not request.inputs:
+        raise UsageError(
+            f"{request.model} needs to know its inputs",
+            "give --input 1x3x224x224, once for each input",
+        )
+    for one in request.inputs:
+        if math.prod(one.shape) > _MOST_ELEMENTS:
+            raise UsageError(f"--input {_write_input(one)} is too large to convert")
+    names = [one.name for one in request.inputs]
+    if any(names) and not all(names):
+        raise UsageError("give every --input a name, or none")
+    for name in names:
+        if name is not None and names.count(name) > 1:
+            raise UsageError(f"--input {name} is given twice")
+
+
+def _check_reference(request: SourceRequest) -> None:
     card = model_card(request.model)
     if request.inputs:
         raise UsageError(
@@ -147,8 +179,10 @@ def check_request(request: SourceRequest) -> None:
         )
     for option, low in (("num_classes", 0), ("in_channels", 1), ("batch", 1)):
         value = getattr(request, option)
-        if value < low:
+        if value is not None and value < low:
             raise UsageError(f"--{option.replace('_', '-')} must be {low} or more, not {value}")
+    if (request.num_classes or 0) > _MOST_CLASSES:
+        raise UsageError(f"--num-classes must be {_MOST_CLASSES} or less")
     height, width = request.input_size or card.input_size
     least = least_size(card.name)
     if min(height, width) < least:
@@ -178,14 +212,16 @@ def preprocessing_of(request: SourceRequest) -> Preprocessing | None:
 
 def identity(request: SourceRequest) -> dict[str, Any]:
     """All that determines a reference model's network, without building it or importing torch."""
-    weights = request.weights or "loud"
-    if weights == "timm":
-        weights = model_card(request.model).hub
-    elif weights != "loud":
+    card = model_card(request.model)
+    weights = request.weights or (card.trained.sha256 if card.trained else "loud")
+    if weights == "timm" and card.published is not None:
+        weights = card.published.hub
+    elif request.weights not in (None, "loud"):
         from .models.weight_files import check_weight_file, file_sha256
 
-        check_weight_file(Path(weights))
-        weights = file_sha256(Path(weights))
+        path = Path(weights).expanduser()
+        check_weight_file(path)
+        weights = file_sha256(path)
     return {
         **asdict(replace(request, preprocessing=preprocessing_of(request))),
         "weights": weights,
@@ -193,28 +229,31 @@ def identity(request: SourceRequest) -> dict[str, Any]:
     }
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def _user_module(name: str, seed: int) -> UserModule:
     return load_user_module(name, seed)
 
 
 def user_identity(request: SourceRequest) -> dict[str, Any]:
-    """The same for a user's module, which has to be imported for that."""
-    weights = request.weights
-    if weights not in (None, "loud"):
-        from .models.weight_files import file_sha256
+    """The same for a user's module, which has to be imported and called for that."""
+    user = _user_module(request.model, request.seed)
+    weights = request.weights or user.state_digest
+    if weights not in (user.state_digest, "loud"):
+        from .models.weight_files import check_weight_file, file_sha256
 
-        weights = file_sha256(Path(str(weights)))
-    return {
-        **asdict(request),
-        "weights": weights,
-        "code": _user_module(request.model, request.seed).code_digest,
-    }
+        path = Path(weights).expanduser()
+        check_weight_file(path)
+        weights = file_sha256(path)
+    return {**asdict(request), "weights": weights, "code": user.code_digest}
 
 
 def build_source(request: SourceRequest) -> Source:
     """Builds the network and loads its weights. Raises UsageError for what does not fit."""
     check_request(request)
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtraError("torch", "models") from None
     return _build_user(request) if request.is_factory else _build_reference(request)
 
 
@@ -224,24 +263,30 @@ def _build_reference(request: SourceRequest) -> Source:
     from .models import checkpoints
 
     card = model_card(request.model)
-    model = create_model(
-        card.name, num_classes=request.num_classes, in_channels=request.in_channels
-    )
-    record = checkpoints.load_weights(
-        model, request.weights or "loud", card=card, seed=request.seed
-    )
+    classes = card.num_classes if request.num_classes is None else request.num_classes
+    model = build_network(card, num_classes=classes, in_channels=request.in_channels)
+    weights = request.weights or (None if card.trained else "loud")
+    record = checkpoints.load_weights(model, weights, card=card, seed=request.seed)
     height, width = request.input_size or card.input_size
     preprocessing = preprocessing_of(request)
     return Source(
         module=model,
         examples=(torch.zeros(request.batch, request.in_channels, height, width),),
         input_names=("image",),
-        output_names=("logits",) if request.num_classes else ("features",),
+        output_names=("logits",) if classes else ("features",),
         preprocessing=preprocessing,
-        photos=sample_photos(preprocessing) if preprocessing else {},
-        labels=class_names() if request.num_classes == len(class_names()) else None,
+        photos=_sample_photos(preprocessing, card) if preprocessing else {},
+        labels=_labels(card) if classes == card.num_classes else None,
         origin=Origin("model", card.name, record, request.to_options()),
     )
+
+
+def _sample_photos(recipe: Preprocessing, card: ModelCard) -> dict[str, NDArray[uint8]]:
+    return sample_photos(recipe, card.trained.photos) if card.trained else sample_photos(recipe)
+
+
+def _labels(card: ModelCard) -> tuple[str, ...]:
+    return card.trained.labels if card.trained else class_names()
 
 
 def _build_user(request: SourceRequest) -> Source:
@@ -249,28 +294,21 @@ def _build_user(request: SourceRequest) -> Source:
 
     from .models import checkpoints
 
-    if not request.inputs:
-        raise UsageError(
-            f"{request.model} needs to know its inputs",
-            "give --input 1x3x224x224, once for each input",
-        )
-    names = [one.name for one in request.inputs]
-    if any(names) and not all(names):
-        raise UsageError("give every --input a name, or none")
-    module = _user_module(request.model, request.seed).module
+    user = _user_module(request.model, request.seed)
+    module = user.module
     tensors = [torch.zeros(one.shape, dtype=getattr(torch, one.dtype)) for one in request.inputs]
-    keywords = _keywords(module)
+    names = [one.name for one in request.inputs if one.name is not None]
     examples: tuple[Tensor, ...] | dict[str, Tensor] = tuple(tensors)
-    if all(name in keywords for name in names):
-        examples = {str(name): tensor for name, tensor in zip(names, tensors, strict=True)}
+    if _are_keywords(names, module, request.model):
+        examples = dict(zip(names, tensors, strict=True))
     if request.weights is None:
-        record = WeightsRecord("module", provenance.state_digest(module))
+        record = WeightsRecord("module", user.state_digest)
     else:
         record = checkpoints.load_weights(module, request.weights, card=None, seed=request.seed)
     return Source(
         module=module,
         examples=examples,
-        input_names=tuple(map(str, names)) if all(names) else None,
+        input_names=tuple(names) or None,
         output_names=None,
         preprocessing=request.preprocessing,
         photos=sample_photos(request.preprocessing) if request.preprocessing else {},
@@ -279,10 +317,22 @@ def _build_user(request: SourceRequest) -> Source:
     )
 
 
-def _keywords(module: nn.Module) -> set[str]:
+def _are_keywords(names: Sequence[str], module: nn.Module, model: str) -> bool:
+    """Whether these are arguments of forward(); where none is, they only name the file's inputs.
+
+    Raises UsageError where some are and some are not: the order would then be a guess.
+    """
     import inspect
 
-    return set(inspect.signature(module.forward).parameters)
+    known = list(inspect.signature(module.forward).parameters)
+    strange = [name for name in names if name not in known]
+    if strange and len(strange) < len(names):
+        close = difflib.get_close_matches(strange[0], known, n=1)
+        raise UsageError(
+            f"forward() of {model} has no argument '{strange[0]}'",
+            f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}",
+        )
+    return bool(names) and not strange
 
 
 def rebuild_source(file: Path, weights: str | None = None) -> Source:
@@ -298,6 +348,8 @@ def rebuild_source(file: Path, weights: str | None = None) -> Source:
     recipe = next((one.preprocessing for one in manifest.inputs if one.preprocessing), None)
     request = SourceRequest.from_options(record.options, recipe)
     if weights is not None:
+        if record.weights.kind not in ("file", "hub"):
+            raise UsageError(f"{file} was made with {record.weights.describe()}, from no file")
         request = replace(request, weights=weights)
     source = build_source(request)
     if record.weights.kind in ("file", "hub") and (

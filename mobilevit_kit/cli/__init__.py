@@ -6,6 +6,7 @@ until a verb runs.
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 
@@ -62,8 +63,11 @@ for _verb in (models, info, convert, verify, predict, completion):
 def main() -> None:
     """Runs the command: exit code 0, 1 for a failed check, 2 for a user's mistake."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character that we print
+            stream.reconfigure(errors="replace")
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="mvkit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
@@ -71,9 +75,9 @@ def main() -> None:
         _fail(error.format_message().replace("\n", " "), error.exit_code, debug)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130, debug=False)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: nothing more to tell anybody
-        sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 2, debug)
     except Exception as error:
         from converters.errors import MvkitError  # its package imports NumPy
 

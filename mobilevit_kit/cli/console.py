@@ -6,13 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from converters.manifest import HostLatency, ParityRecord
 
@@ -25,18 +27,21 @@ def print_json(document: Any) -> None:
 
 def print_table(table: Table) -> None:
     """Prints a table; without a terminal at its natural width, so that no cell is cut."""
-    from rich.console import Console
-
-    console = Console()
+    console = _console()
     if not console.is_terminal:
-        console = Console(width=1000)
+        console.width = 1000
     console.print(table)
 
 
 def print_line(text: str) -> None:
+    _console().print(text, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Prints text as it is: rich would otherwise read the brackets of a path as markup."""
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(text)
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -49,8 +54,10 @@ def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def verdict_text(verdict: str) -> str:
-    return f"[{_STYLES[verdict]}]{verdict}[/]"
+def verdict_text(verdict: str) -> Text:
+    from rich.text import Text
+
+    return Text(verdict, _STYLES[verdict])
 
 
 def error_figure(parity: ParityRecord) -> str:
@@ -64,11 +71,19 @@ def host_speed(latency: HostLatency | None) -> str:
     if latency is None:
         return "-"
     threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
-    return f"{latency.median_ms:.1f} ms, {threads}"
+    return f"{latency.median_ms:.3g} ms, {threads}"
 
 
 def size_text(size: int) -> str:
-    return f"{size / 1024**2:.1f} MiB"
+    return f"{size / 1024**2:.1f} MiB" if size >= 1024**2 / 10 else f"{size / 1024:.1f} KiB"
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Sends to standard error what a user's code prints meanwhile: a script reads the other."""
+    sys.stdout.flush()
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager
@@ -97,7 +112,7 @@ def progress(
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
         display = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,18 @@ import click
 from .options import ImageSize, ModelName, Output, TargetName, output_options
 
 if TYPE_CHECKING:
-    from converters.preprocessing import Preprocessing
+    from converters.errors import UsageError
     from mobilevit_kit.jobs import Outcome
-    from mobilevit_kit.source import InputText, SourceRequest
+    from mobilevit_kit.source import SourceRequest
 
 
 @click.command(short_help="Converts networks and checks each saved file.")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelName())
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=ModelName())
+@click.option("--all", "every", is_flag=True, help="All the reference models.")
 @click.option("--target", required=True, type=TargetName(), help="What to convert to: tflite.")
 @click.option("--input-size", type=ImageSize(), help="Image size, as in 192x320.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images in one run.")
-@click.option("--num-classes", type=int, default=1000, show_default=True, help="0: no classifier.")
+@click.option("--num-classes", type=int, help="1000, or as trained; 0: no classifier.")
 @click.option("--in-channels", type=int, default=3, show_default=True, help="Image channels.")
 @click.option(
     "--weights",
@@ -71,10 +73,11 @@ if TYPE_CHECKING:
 @output_options
 def convert(
     models: tuple[str, ...],
+    every: bool,
     target: str,
     input_size: tuple[int, int] | None,
     batch: int,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     weights: str | None,
     seed: int,
@@ -97,11 +100,16 @@ def convert(
     not compute what its source computes is kept under a name ending in -FAILED, and the command
     exits with 1.
     """
-    from mobilevit_kit.jobs import Job, check_job, run_jobs
+    from mobilevit_kit.jobs import Job, check_jobs, run_jobs
+    from mobilevit_kit.models import list_models
     from mobilevit_kit.source import SourceRequest, parse_input
 
-    from .console import progress
+    from .console import progress, results_only
 
+    if every:
+        models = (*models, *list_models())
+    if not models:
+        raise UsageError("no model is named", "`mvkit models` lists them; --all converts each")
     parsed = tuple(parse_input(text) for text in inputs)
     todo = []
     for model in dict.fromkeys(models):
@@ -109,7 +117,7 @@ def convert(
             model, weights, seed, num_classes, in_channels, input_size, batch, parsed
         )
         job = Job(
-            request=_with_preprocessing(request, recipe, parsed),
+            request=_with_preprocessing(request, **recipe),
             target=target,
             output_dir=output_dir,
             layout=layout or ("nhwc" if embed_preprocessing else "nchw"),
@@ -119,11 +127,12 @@ def convert(
             force=force,
             verbose=output.verbose,
         )
-        check_job(job)
         todo.append(job)
+    check_jobs(todo)
 
     outcomes = []
-    with progress(len(todo), f"to {target}", quiet=output.quiet) as (phase, done):
+    bars = progress(len(todo), f"to {target}", quiet=output.quiet)
+    with bars as (phase, done), results_only():
         for outcome in run_jobs(todo, jobs, phase):
             done(outcome.job.request.name)
             outcomes.append(outcome)
@@ -135,9 +144,7 @@ def convert(
     return max(_exit_code(outcome) for outcome in outcomes)
 
 
-def _with_preprocessing(
-    request: SourceRequest, recipe: dict[str, Any], inputs: tuple[InputText, ...]
-) -> SourceRequest:
+def _with_preprocessing(request: SourceRequest, recipe: Path | None, **flags: Any) -> SourceRequest:
     """The request with the user's preprocessing, from a file or from flags."""
     from dataclasses import replace
 
@@ -145,22 +152,20 @@ def _with_preprocessing(
     from mobilevit_kit.models import model_card
     from mobilevit_kit.preprocessing_file import preprocessing_from_flags, read_preprocessing
 
-    path = recipe["recipe"]
-    flags = {name: value for name, value in recipe.items() if name != "recipe"}
-    if all(value is None for value in recipe.values()):
+    if recipe is None and all(value is None for value in flags.values()):
         return request
     if request.is_factory:
-        images = [one.shape[2:] for one in inputs if len(one.shape) == 4]
+        images = [one.shape[2:] for one in request.inputs if len(one.shape) == 4]
         if len(images) != 1:
             raise UsageError("preprocessing needs exactly one image input (1x3xHxW)")
         size = images[0][0], images[0][1]
     else:
         size = request.input_size or model_card(request.model).input_size
-    chosen: Preprocessing | None = preprocessing_from_flags(size, **flags)
-    if path is not None:
+    chosen = preprocessing_from_flags(size, **flags)
+    if recipe is not None:
         if chosen is not None:
             raise UsageError("--preprocessing and single flags such as --mean exclude each other")
-        chosen = read_preprocessing(path, size)
+        chosen = read_preprocessing(recipe, size)
     return replace(request, preprocessing=chosen)
 
 
@@ -183,13 +188,15 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
         verdict_text,
     )
 
-    if output.json:
-        print_json([_document(outcome) for outcome in outcomes])
-        return
     for outcome in outcomes:
         if outcome.error is not None:
-            click.echo(f"mvkit: {outcome.job.request.name}: {outcome.error}", err=True)
-    if output.quiet:
+            if output.debug:
+                traceback.print_exception(outcome.error)
+            model, text = outcome.job.request.model, str(outcome.error)
+            click.echo(f"mvkit: {text if model in text else f'{model}: {text}'}", err=True)
+    if output.json:
+        print_json([_document(outcome) for outcome in outcomes])
+    if output.json or output.quiet:
         return
     table = plain_table(
         "file", "size", "verdict", "relative error", "this host", "",
@@ -216,6 +223,9 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
         if len(made) == 1 or artifact.parity.verdict != "pass":
             name = f"{artifact.manifest.name}: " if len(made) > 1 else ""
             print_line(f"checked  {name}{artifact.parity.reason}")
+    if len(made) > 1:
+        peak = max(artifact.manifest.cost.peak_memory_mib for artifact in made)
+        print_line(f"memory   {peak:.0f} MiB at most in one conversion")
     if made:
         print_line(f"next     mvkit verify {made[0].path}")
 

@@ -23,23 +23,37 @@ def models(pattern: str, output: Output) -> None:
 
     from .console import plain_table, print_json, print_table
 
-    cards = [model_card(name) for name in list_models(pattern)]
-    if not cards:
+    cards = [model_card(name) for name in list_models(pattern) if "@" not in name]
+    trained = [
+        model_card(name) for name in list_models(pattern if "@" in pattern else f"{pattern}@*")
+    ]
+    if not cards and not trained:
         raise UsageError(f"no model matches '{pattern}'", "`mvkit models` lists them all")
     if output.json:
-        print_json([asdict(card) for card in cards])
-    elif not output.quiet:
+        print_json([asdict(card) for card in cards + trained])
+        return
+    if output.quiet:
+        return
+    if cards:
         table = plain_table(
             "model", "parameters", "M MACs", "input", "top-1 %", "paper",
             right=("parameters", "M MACs", "top-1 %"),
         )  # fmt: skip
         for card in cards:
+            assert card.published is not None
             table.add_row(
                 card.name,
-                f"{card.parameters:,}",
-                f"{card.macs_millions:,}",
+                f"{card.published.parameters:,}",
+                f"{card.published.macs_millions:,}",
                 "x".join(map(str, card.input_size)),
-                f"{card.top1_official:.1f}",
+                f"{card.published.top1_official:.1f}",
                 card.paper,
             )
+        print_table(table)
+    if trained:
+        table = plain_table("trained weights", "input", "held-out accuracy %", right=("input",))
+        for card in trained:
+            assert card.trained is not None
+            size = "x".join(map(str, card.input_size))
+            table.add_row(card.name, size, f"{100 * card.trained.accuracy:.1f}")
         print_table(table)

@@ -88,6 +88,10 @@ class ImageSize(click.ParamType[tuple[int, int]]):
         sides = str(value).lower().split("x")
         if len(sides) == 1:
             sides *= 2
-        if len(sides) != 2 or not all(s.isascii() and s.isdecimal() and int(s) for s in sides):
+        if len(sides) != 2 or not all(
+            s.isascii() and s.isdecimal() and s.strip("0") for s in sides
+        ):
             self.fail(f"'{value}' is not a size such as 192x320", parameter, context)
+        if any(len(side) > 9 for side in sides):  # Python refuses numbers of some thousand digits
+            self.fail("that is too large for an image", parameter, context)
         return int(sides[0]), int(sides[1])

@@ -20,6 +20,8 @@ def predict(model: str, photos: tuple[Path, ...], weights: str | None, output: O
     """Shows what a converted file, or a reference model in PyTorch, sees in photos."""
     from dataclasses import asdict
 
+    from rich.text import Text
+
     from converters.errors import UsageError
     from mobilevit_kit.models import list_models
     from mobilevit_kit.predict import predict_file, predict_model
@@ -47,7 +49,7 @@ def predict(model: str, photos: tuple[Path, ...], weights: str | None, output: O
     for photo, guesses in predictions.photos.items():
         table = plain_table(photo, "", "probability", right=("probability",))
         for guess in guesses:
-            bar = "█" * max(1, round(24 * guess.probability))
-            table.add_row(guess.label, f"[cyan]{bar}[/]", f"{guess.probability:.1%}")
+            bar = Text("█" * max(1, round(24 * guess.probability)), "cyan")
+            table.add_row(guess.label, bar, f"{guess.probability:.1%}")
         print_table(table)
     print_line(f"weights  {predictions.weights}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,13 @@ def verify(
     """
     from converters.errors import MvkitError, UsageError
 
-    from .console import progress
+    from .console import progress, results_only
 
     if weights is not None and not against_source:
         raise UsageError("--weights is only used with --against-source")
     results: list[tuple[Path, Verification | MvkitError]] = []
-    with progress(len(files), "verify", quiet=output.quiet) as (phase, done):
+    bars = progress(len(files), "verify", quiet=output.quiet)
+    with bars as (phase, done), results_only():
         for file in files:
             phase(file.name, "running the file")
             try:
@@ -81,13 +83,14 @@ def _print(results: list[tuple[Path, Verification | MvkitError]], output: Output
         verdict_text,
     )
 
-    if output.json:
-        print_json([_document(file, result) for file, result in results])
-        return
     for _, result in results:
         if isinstance(result, Exception):
+            if output.debug:
+                traceback.print_exception(result)
             click.echo(f"mvkit: {result}", err=True)
-    if output.quiet:
+    if output.json:
+        print_json([_document(file, result) for file, result in results])
+    if output.json or output.quiet:
         return
     table = plain_table(
         "file", "verdict", "relative error", "SNR", "cosine", "compared with",

@@ -10,6 +10,7 @@ the head's entries where a reference model was built without a classifier.
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from . import hub
 from .weight_files import SUFFIXES, file_sha256, read_state_dict
 
 if TYPE_CHECKING:
-    from .registry import ModelCard
+    from .registry import ModelCard, TrainedWeights
 
 # Names that only one family has, in timm's naming and the authors', and what to call them.
 _TELLTALES = (
@@ -60,33 +61,52 @@ _LISTED = 10
 
 
 def load_weights(
-    model: nn.Module, weights: str | Path, *, card: ModelCard | None, seed: int = 0
+    model: nn.Module, weights: str | Path | None, *, card: ModelCard | None, seed: int = 0
 ) -> WeightsRecord:
     """Overwrites the weights of `model` in place.
 
     `weights` is "loud" for seeded random weights, "timm" for the published checkpoint of a
-    reference model, or the path of a .safetensors, .pt or .pth file. `card` is that reference
-    model's, and None for any other network, whose file must then have the network's own names.
+    reference model, the path of a .safetensors, .pt or .pth file, or None for those that a `card`
+    of trained weights brings. `card` is the reference model's, and None for any other network,
+    whose file must then have the network's own names.
 
     Raises UsageError for weights that are missing, damaged or do not fit; `model` is then as it
     was.
     """
+    if card is not None and card.trained is not None:
+        return _load_packaged(model, weights, card, card.trained)
+    assert weights is not None
     if weights == "loud":
         example = () if card is None else (_photos(model, card),)
         loud_weights_(model, seed, example)
         return WeightsRecord("loud", state_digest(model), seed=seed)
     if weights == "timm":
-        if card is None:
+        if card is None or card.published is None:
             raise UsageError(
                 f"weights 'timm' are published for the kit's own models, not for {_name(model)}",
                 f"pass a {', '.join(SUFFIXES)} file, or 'loud'",
             )
-        path, sha256 = hub.fetch(card.hub)
-        mapped = _load_file(model, path, card, f"{card.hub}/{hub.FILE}")
-        return WeightsRecord("hub", sha256, card.hub, mapped_from=mapped)
+        path, sha256 = hub.fetch(card.published.hub)
+        mapped = _load_file(model, path, card, f"{card.published.hub}/{hub.FILE}")
+        return WeightsRecord("hub", sha256, card.published.hub, mapped_from=mapped)
     path = Path(weights).expanduser()
     mapped = _load_file(model, path, card, str(path))
     return WeightsRecord("file", file_sha256(path), path.name, mapped_from=mapped)
+
+
+def _load_packaged(
+    model: nn.Module, weights: str | Path | None, card: ModelCard, trained: TrainedWeights
+) -> WeightsRecord:
+    """The weights that a name such as `mobilevit_xxs@digits` stands for."""
+    if weights is not None:
+        plain = card.name.partition("@")[0]
+        raise UsageError(f"{card.name} has weights of its own; for others convert {plain}")
+    asset = importlib.resources.files("mobilevit_kit") / "assets" / trained.file
+    with importlib.resources.as_file(asset) as path:
+        if file_sha256(path) != trained.sha256:
+            raise UsageError(f"{path} was altered (SHA-256)", "install mobilevit-kit again")
+        _load_file(model, path, card, str(path))
+        return WeightsRecord("file", trained.sha256, path.name)
 
 
 def _photos(model: nn.Module, card: ModelCard) -> Tensor:

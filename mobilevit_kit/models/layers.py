@@ -42,7 +42,7 @@ class ConvNormAct(nn.Module):
             bias=False,
         )
         self.bn = nn.BatchNorm2d(out_channels)
-        self.act = act() if act is not None else nn.Identity()
+        self.act = act(inplace=True) if act is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
@@ -139,8 +139,9 @@ class Backbone(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) image to the deepest map."""
-        *_, last = self.maps(x)
-        return last
+        for x in self.maps(x):  # noqa: B007, B020 - a map may go once it was used
+            pass
+        return x
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         if self.out_indices is not None:

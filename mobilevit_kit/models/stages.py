@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .registry import create_model
+from .registry import build_network, model_card
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Stage:
 def measure_stages(name: str, input_size: tuple[int, int]) -> list[Stage]:
     """The parts of a reference model in the order in which they run, for (height, width)."""
     with torch.device("meta"):
-        model = create_model(name).eval()
+        card = model_card(name)
+        model = build_network(card, num_classes=card.num_classes).eval()
         image = torch.empty(1, 3, *input_size)
     return _measure(model, image)
 
