@@ -6,7 +6,7 @@ Attribute names (`conv`, `bn`, `fc1`, ...) are timm's, so that timm state dicts 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,7 @@ class Mlp(nn.Module):
     """The transformer's feed-forward: linear, activation, linear on the last axis."""
 
     def __init__(
-        self, dim: int, hidden: int, act: type[nn.Module] = nn.GELU, drop: float = 0.0
+        self, dim: int, hidden: int, act: Callable[[], nn.Module], drop: float = 0.0
     ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)

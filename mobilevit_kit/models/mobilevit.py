@@ -9,6 +9,7 @@ Parameter names are timm's (`stem`, `stages.i.j`, `final_conv`, `head.fc`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class TransformerLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
         self.attn = Attention(dim, config.heads, attn_drop=drop, proj_drop=drop)
         self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = Mlp(dim, dim * config.mlp_ratio, act=nn.SiLU, drop=drop)
+        silu = functools.partial(nn.SiLU, inplace=True)
+        self.mlp = Mlp(dim, dim * config.mlp_ratio, act=silu, drop=drop)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
