@@ -14,22 +14,27 @@ import hashlib
 import os
 import shutil
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArtifactError, UsageError
-from .manifest import FileRecord, Manifest, ParityRecord
+from .manifest import FileRecord, Manifest, ParityRecord, one_line
 
 Arrays = Mapping[str, NDArray[Any]]
 CaseKind = Literal["photo", "random", "example"]
 
 FAILED_SUFFIX = "-FAILED"
+_LARGEST_MANIFEST = 4 * 2**20  # bytes; a thousand classes make 30 kB, a thousand cases 1 MB
+_LARGEST_GOLDEN = 4 * 2**30  # bytes unpacked; a few kilobytes of zeros can claim any size
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,28 @@ class Artifact:
         return self.manifest.parity
 
     def golden(self) -> tuple[GoldenCase, ...]:
-        """The parity inputs and reference outputs. Raises ArtifactError for a damaged file."""
-        return read_golden(self.path.parent / self.manifest.golden.name)
+        """The parity inputs and reference outputs.
+
+        Raises ArtifactError for a damaged file, and for one that does not hold exactly the inputs
+        and outputs of the manifest: what is not stored would never be compared.
+        """
+        path = self.path.parent / self.manifest.golden.name
+        cases = read_golden(path)
+        for case in cases:
+            for found, specs in (
+                (case.inputs, self.manifest.inputs),
+                (case.outputs, self.manifest.outputs),
+            ):
+                if _kinds(found) != {one.name: (one.shape, one.dtype) for one in specs}:
+                    raise ArtifactError(
+                        f"{path}: case {one_line(case.name, 40)} does not hold the tensors that "
+                        f"the manifest describes"
+                    )
+        return cases
+
+
+def _kinds(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
 
 
 def manifest_path(file: Path) -> Path:
@@ -72,10 +97,17 @@ def load_artifact(file: Path) -> Artifact:
             f"{file}: this is the proof beside a converted file, not the file itself",
             "name the .tflite file",
         )
-    if not file.exists():
-        raise ArtifactError(f"{file}: no such file")
+    try:
+        if not file.exists():
+            raise ArtifactError(f"{file}: no such file")
+        if file.is_dir():
+            raise ArtifactError(f"{file}: is a folder, not a converted file")
+    except OSError as error:
+        raise ArtifactError(f"{file}: cannot be read: {_reason(error)}") from None
     beside = manifest_path(file)
     try:
+        if beside.stat().st_size > _LARGEST_MANIFEST:
+            raise ArtifactError(f"{beside}: too large for a manifest")
         text = beside.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ArtifactError(
@@ -121,7 +153,7 @@ def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
     """Stores cases as a compressed .npz with entries `kind/case/in|out/tensor`."""
     entries: dict[str, Any] = {}
     for case in cases:
-        prefix = f"{case.kind}/{case.name}"
+        prefix = f"{case.kind}/{quote(case.name, safe='')}"  # a photo's name may hold a slash
         entries |= {f"{prefix}/in/{name}": array for name, array in case.inputs.items()}
         entries |= {f"{prefix}/out/{name}": array for name, array in case.outputs.items()}
     np.savez_compressed(path, allow_pickle=False, **entries)
@@ -131,13 +163,20 @@ def read_golden(path: Path) -> tuple[GoldenCase, ...]:
     """Reads what `write_golden` wrote. Raises ArtifactError for anything else."""
     parts: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
+        with zipfile.ZipFile(path) as archive:  # first: np.load takes what is no archive for pickle
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_GOLDEN:
+                raise ValueError(f"it unpacks to more than {_LARGEST_GOLDEN // 2**30} GiB")
+        with warnings.catch_warnings(), np.load(path, allow_pickle=False) as arrays:
+            warnings.simplefilter("error")  # NumPy only warns of headers that it never wrote
+            for key in arrays.files:
                 kind, case, direction, tensor = key.split("/", 3)
                 if kind not in get_args(CaseKind) or direction not in ("in", "out"):
                     raise ValueError(f"unknown entry {key}")
-                inputs, outputs = parts.setdefault((kind, case), ({}, {}))
-                (inputs if direction == "in" else outputs)[tensor] = archive[key]
+                array = arrays[key]
+                if not isinstance(array, np.ndarray):  # np.load hands over other files as bytes
+                    raise ValueError(f"entry {key} is not an array")
+                inputs, outputs = parts.setdefault((kind, unquote(case)), ({}, {}))
+                (inputs if direction == "in" else outputs)[tensor] = array
     except Exception as error:  # zipfile, zlib and numpy each have their own for a bad archive
         raise ArtifactError(f"{path}: not a readable golden file: {_reason(error)}") from None
     return tuple(
@@ -197,4 +236,4 @@ _REPLACE = "pass --force to replace it, or another --output folder"
 
 def _reason(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text or type(error).__name__
+    return one_line(text) or type(error).__name__

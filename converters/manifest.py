@@ -10,15 +10,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
+import itertools
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from .errors import ArtifactError
 from .preprocessing import Preprocessing
 
-SCHEMA_VERSION = "1.0"  # major.minor; a reader refuses a newer major
+# major.minor. A reader refuses a newer major. A newer minor only adds: fields that are not required
+# and have a default, which a reader that does not know them ignores.
+SCHEMA_VERSION = "1.0"
+_VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 Verdict = Literal["pass", "fail", "unverified"]
 Option = str | int | float | bool | tuple[int | str, ...] | None
@@ -191,23 +197,53 @@ class Manifest:
     def from_json(text: str, origin: str) -> Manifest:
         """Reads a document; `origin` names it in errors. Raises ArtifactError."""
         try:
-            body = json.loads(text)
-        except ValueError as error:
-            raise ArtifactError(f"{origin}: not JSON: {error}") from None
-        version = body.get("schema_version") if isinstance(body, dict) else None
-        if not isinstance(version, str) or not version.split(".")[0].isdecimal():
-            raise ArtifactError(f"{origin}: not a manifest of mvkit (no schema_version)")
-        if int(version.split(".")[0]) > int(SCHEMA_VERSION.split(".")[0]):
-            raise ArtifactError(
-                f"{origin}: schema version {version} is newer than this mvkit reads "
-                f"({SCHEMA_VERSION})",
-                "update mobilevit-kit",
-            )
-        _validate(body, origin)
-        if body.pop("sha256") != _digest(body):
-            raise ArtifactError(f"{origin}: was altered after mvkit wrote it (SHA-256)")
-        body.pop("schema_version")
-        return _converter().structure(body, Manifest)
+            return _read(_parse(text, origin), origin)
+        except RecursionError:
+            raise ArtifactError(f"{origin}: nested too deeply for a manifest") from None
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_parse_float, parse_int=_parse_int
+        )
+    except ValueError as error:
+        raise ArtifactError(f"{origin}: not JSON: {one_line(error)}") from None
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is not a number that a manifest can hold")
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _refuse(text[:20])
+    return value
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > 19:  # no count or size comes near, and what is longer may be any length
+        _refuse(text[:20])
+    return int(text)
+
+
+def _read(body: Any, origin: str) -> Manifest:
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    numbers = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    if numbers is None:
+        raise ArtifactError(f"{origin}: not a manifest of mvkit (no schema_version)")
+    major, minor = map(int, SCHEMA_VERSION.split("."))
+    if int(numbers[1]) > major:
+        raise ArtifactError(
+            f"{origin}: schema version {version} is newer than this mvkit reads ({SCHEMA_VERSION})",
+            "update mobilevit-kit",
+        )
+    rest = {key: value for key, value in body.items() if key != "sha256"}
+    if isinstance(body.get("sha256"), str) and body["sha256"] != _digest(rest):
+        raise ArtifactError(f"{origin}: was altered after mvkit wrote it (SHA-256)")
+    _validate(body, origin, newer=(int(numbers[1]), int(numbers[2])) > (major, minor))
+    return _converter().structure(rest, Manifest)
 
 
 def _digest(body: Mapping[str, Any]) -> str:
@@ -223,15 +259,37 @@ def schema() -> dict[str, Any]:
     return document
 
 
-def _validate(body: Any, origin: str) -> None:
+@functools.cache
+def _validator(*, newer: bool) -> Any:
     import jsonschema
 
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema()).iter_errors(body)
-    )
+    document = schema()
+    return jsonschema.Draft202012Validator(_without_closed_objects(document) if newer else document)
+
+
+def _without_closed_objects(node: Any) -> Any:
+    """The schema as a reader holds it against a newer minor version: more properties are fine."""
+    if isinstance(node, dict):
+        return {
+            key: _without_closed_objects(value)
+            for key, value in node.items()
+            if (key, value) != ("additionalProperties", False)
+        }
+    return [_without_closed_objects(one) for one in node] if isinstance(node, list) else node
+
+
+def _validate(body: Any, origin: str, *, newer: bool = False) -> None:
+    import jsonschema
+
+    # A long list of wrong values has as many errors: the first few are enough to choose from.
+    errors = itertools.islice(_validator(newer=newer).iter_errors(body), 20)
+    error = jsonschema.exceptions.best_match(errors)
     if error is not None:
         where = error.json_path.removeprefix("$").lstrip(".") or "the document"
-        raise ArtifactError(f"{origin}: not a valid manifest: {where}: {error.message[:200]}")
+        raise ArtifactError(
+            f"{origin}: not a valid manifest: {one_line(where, 80)}: {one_line(error.message)}",
+            "update mobilevit-kit: a newer one wrote it" if newer else None,
+        )
 
 
 @functools.cache
@@ -244,3 +302,10 @@ def _converter() -> Any:
         Option, lambda value, _: tuple(value) if isinstance(value, list) else value
     )
     return converter
+
+
+def one_line(what: object, limit: int = 200) -> str:
+    """Foreign text for an error of ours: one line, not too long, nothing that moves a cursor."""
+    text = " ".join(str(what).split())
+    shown = "".join(c if c.isprintable() else "?" for c in text[:limit])
+    return shown + "..." if len(text) > limit else shown

@@ -56,11 +56,15 @@ def tool_versions(backend: Target) -> dict[str, str]:
 
 
 def state_digest(module: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and values of a module's parameters and buffers."""
+    """SHA-256 over the names, types, shapes and values of a module's parameters and buffers.
+
+    Buffers that a checkpoint leaves out (anchors, position tables) are part of what a file holds.
+    """
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    entries = {**dict(module.named_buffers(remove_duplicate=False)), **module.state_dict()}
+    for name, tensor in sorted(entries.items()):
         if not isinstance(tensor, torch.Tensor):
             digest.update(f"{name} {tensor!r}".encode())
             continue

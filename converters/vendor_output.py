@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -21,8 +22,7 @@ def silenced(active: bool = True) -> Iterator[None]:
     if not active:
         yield
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     saved = os.dup(1), os.dup(2)
     level = logging.root.manager.disable
     with tempfile.TemporaryFile() as sink:
@@ -34,14 +34,20 @@ def silenced(active: bool = True) -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 yield
         except Exception as error:
-            sys.stdout.flush()
+            _flush()
             sink.seek(max(0, sink.tell() - 4000))
             error.add_note("last output:\n" + sink.read().decode(errors="replace"))
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             logging.disable(level)
             for number, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)
+
+
+def _flush() -> None:
+    """Empties Python's buffers and those of C, whose text would else go where 1 and 2 then lead."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)

@@ -133,10 +133,12 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outc
     waiting = list(reversed(jobs))
     threads = max(1, (os.cpu_count() or 1) // min(workers, len(jobs)))
     running: dict[Connection, tuple[SpawnProcess, Job]] = {}
+    started: list[SpawnProcess] = []
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 process, pipe = _start_worker(threads)
+                started.append(process)
                 running[pipe] = process, waiting.pop()
                 _send(pipe, running[pipe][1])
             for pipe in cast(list[Connection], wait(list(running))):
@@ -163,7 +165,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outc
         for pipe, (process, _) in running.items():
             process.terminate()
             pipe.close()
-        for process, _ in running.values():
+        for process in started:
             process.join()
 
 
@@ -227,6 +229,14 @@ def _interruptible(number: signal.Signals) -> Iterator[None]:
         _interrupts = _Interrupts()
 
 
+_ENVIRONMENT = {
+    # A `random.py` where the command runs must not stand in for the standard library's.
+    "PYTHONSAFEPATH": "1",
+    # Python's helper for semaphores: those of a worker that died are nothing to tell a user.
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
+}
+
+
 def _start_worker(threads: int) -> tuple[SpawnProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -240,20 +250,20 @@ def _start_worker(threads: int) -> tuple[SpawnProcess, Connection]:
 @contextmanager
 def _inherited_by_workers() -> Iterator[None]:
     """Ctrl-C in a terminal reaches every process: the workers leave it to the one that started
-    them. Nor may a `random.py` where the command runs stand in for the standard library's.
+    them.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
     resource_tracker.ensure_running()  # started with a worker, it would unmask Ctrl-C again
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _send(pipe: Connection, job: Job) -> None:

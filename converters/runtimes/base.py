@@ -7,7 +7,9 @@ the inputs as a NumPy archive, and reads back outputs and a report.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,13 +17,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, RuntimeFailure
-from ..manifest import GraphSummary, HostLatency
+from ..errors import MissingExtraError, MvkitError, RuntimeFailure, UsageError
+from ..manifest import GraphSummary, HostLatency, one_line
 
 TIME_LIMIT_S = 600.0
 SENTINEL = "mvkit-child"  # the key that marks the child's one line of JSON
@@ -72,11 +74,15 @@ def run_file(
 
     `kind` names the runtime (`tflite`); `timed_runs` more runs of the first case give a rough
     latency. Raises RuntimeFailure when the runtime refuses the file, crashes, answers with
-    something else or passes the time limit; MissingExtraError when it is not installed.
+    something else or passes the limits on time and memory; MissingExtraError when it is not
+    installed.
     """
     with tempfile.TemporaryDirectory(prefix="mvkit-run-") as folder:
         given, returned = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(given, allow_pickle=False, **_join(cases))
+        try:
+            np.savez(given, allow_pickle=False, **_join(cases))
+        except OSError as error:
+            raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
         request = {
             "kind": kind,
             "file": str(file.resolve()),
@@ -85,47 +91,88 @@ def run_file(
             "cases": len(cases),
             "threads": threads,
             "timed_runs": timed_runs,
+            "time_limit_s": time_limit_s,
+            "memory_limit": memory_limit(),
         }
         # -P: a folder called `converters` where the command was started must not be imported.
         command = [sys.executable, "-P", "-m", "converters.runtimes.child", json.dumps(request)]
         answer = _answer(command, file, time_limit_s)
-        if "missing" in answer:
-            raise MissingExtraError(answer["missing"]["package"], answer["missing"]["extra"])
-        if "error" in answer:
-            raise RuntimeFailure(f"{file}: the runtime refuses this file: {answer['error']}")
+        failure: MvkitError
         try:
-            return _read_run(answer, returned, len(cases))
+            if "missing" in answer:
+                missing = answer["missing"]
+                failure = MissingExtraError(
+                    one_line(missing["package"]), one_line(missing["extra"])
+                )
+            elif "error" in answer:
+                reason = one_line(answer["error"], 300)
+                failure = RuntimeFailure(f"{file}: the runtime refuses this file: {reason}")
+            else:
+                return _read_run(answer, returned, len(cases))
         except Exception as error:
-            raise RuntimeFailure(f"{file}: the runtime's answer cannot be read: {error}") from None
+            reason = one_line(f"{type(error).__name__}: {error}")
+            failure = RuntimeFailure(f"{file}: the runtime's answer cannot be read: {reason}")
+        raise failure
+
+
+def memory_limit() -> int:
+    """Bytes that a child may add to its own: half of the machine, or of the container."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # another system, or "max"
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return total // 2
 
 
 def _answer(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
+    # Into files: a pipe would stay open, and be waited for, as long as any grandchild lives.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
+        code = _run_group(command, file, time_limit_s, output, log)
+        if code < 0:
+            hint = "perhaps for want of memory" if -code == signal.SIGKILL else None
+            raise RuntimeFailure(f"{file}: the runtime crashed ({_signal_name(-code)})", hint)
+        for line in reversed(_tail(output)):
+            with contextlib.suppress(ValueError, RecursionError):
+                document = json.loads(line)
+                if code == 0 and isinstance(document, dict):
+                    answer = document.get(SENTINEL)
+                    if isinstance(answer, dict):
+                        return answer
+        last = [one_line(line, 300) for line in _tail(log) if line.strip()][-1:]
+    raise RuntimeFailure(
+        f"{file}: the runtime ended with code {code} and no result"
+        + "".join(f": {t}" for t in last)
+    )
+
+
+def _run_group(
+    command: Sequence[str], file: Path, time_limit_s: float, output: IO[bytes], log: IO[bytes]
+) -> int:
+    """The exit code of a command that is gone when this returns, with all that it started."""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=time_limit_s,
-            check=False,
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, start_new_session=True
         )
+    except OSError as error:
+        reason = error.strerror or error
+        raise RuntimeFailure(f"{file}: the runtime's process does not start: {reason}") from None
+    try:
+        return process.wait(time_limit_s)
     except subprocess.TimeoutExpired:
         raise RuntimeFailure(
             f"{file}: the runtime did not finish within {time_limit_s:g} s and was stopped"
         ) from None
-    if done.returncode < 0:
-        raise RuntimeFailure(f"{file}: the runtime crashed ({_signal_name(-done.returncode)})")
-    for line in reversed(done.stdout.decode(errors="replace").splitlines()):
-        try:
-            document = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(document, dict) and isinstance(document.get(SENTINEL), dict):
-            return document[SENTINEL]
-    tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    raise RuntimeFailure(
-        f"{file}: the runtime ended with code {done.returncode} and no result"
-        + (f": {tail[0][:300]}" if tail else "")
-    )
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+def _tail(stream: IO[bytes]) -> list[str]:
+    """The last lines of what a child wrote, which may be gigabytes."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 2**20))
+    return stream.read().decode(errors="replace").splitlines()
 
 
 def _signal_name(number: int) -> str:
@@ -144,19 +191,27 @@ def split_cases(archive: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = [{} for _ in range(count)]
     for key in archive:
         index, name = key.split("/", 1)
-        cases[int(index)][name] = archive[key]
+        array = archive[key]
+        if not isinstance(array, np.ndarray) or not index.isdecimal():
+            raise ValueError(f"unexpected entry {key}")
+        cases[int(index)][name] = array
     return cases
 
 
 def _read_run(answer: Mapping[str, Any], returned: Path, count: int) -> FileRun:
+    import cattrs
+
     with np.load(returned, allow_pickle=False) as archive:
         results = split_cases(archive, count)
+    if not isinstance(answer["runtime"], str):
+        raise TypeError("the runtime has no name")
+    ports = tuple[Port, ...]
     latency = answer["latency"]
     return FileRun(
         runtime=answer["runtime"],
-        inputs=tuple(Port(p["name"], tuple(p["shape"]), p["dtype"]) for p in answer["inputs"]),
-        outputs=tuple(Port(p["name"], tuple(p["shape"]), p["dtype"]) for p in answer["outputs"]),
-        graph=GraphSummary(**answer["graph"]),
-        latency=HostLatency(**latency) if latency else None,
+        inputs=cattrs.structure(answer["inputs"], ports),
+        outputs=cattrs.structure(answer["outputs"], ports),
+        graph=cattrs.structure(answer["graph"], GraphSummary),
+        latency=None if latency is None else cattrs.structure(latency, HostLatency),
         results=tuple(results),
     )

@@ -5,24 +5,29 @@ Prints one line of JSON under the sentinel key and nothing else that its parent 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import resource
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..artifact import Arrays
 from ..errors import MissingExtraError
+from ..manifest import one_line
 from .base import SENTINEL, Session, split_cases
 
 _WARMUP_RUNS = 3
+_GRACE_S = 5.0  # the parent's own time limit comes first
 
 
 def main(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,20 +70,37 @@ def _median_ms(run: Callable[[Arrays], Arrays], case: Arrays, count: int) -> flo
     return 1e3 * statistics.median(times)
 
 
-def _limit_resources() -> None:
-    """A damaged file may ask for any amount of memory: refuse before the machine swaps."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _limit_resources(memory: int, time_limit_s: float) -> None:
+    """What keeps a damaged file from the rest of the machine, should the parent be gone.
+
+    Memory is refused before the machine swaps; if it still runs out, this process goes first.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError):
+        memory += page * int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
+        own, _ = resource.getrlimit(kind)
+        if own == resource.RLIM_INFINITY or limit < own:
+            with contextlib.suppress(OSError, ValueError):  # macOS has no limit on memory
+                resource.setrlimit(kind, (limit, limit))
+    signal.setitimer(signal.ITIMER_REAL, time_limit_s + _GRACE_S)
 
 
-if __name__ == "__main__":
-    _limit_resources()
+def serve(request: Mapping[str, Any]) -> None:
+    """Answers one request, in one line on standard output; what a runtime prints goes nowhere."""
+    stdout = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _limit_resources(request["memory_limit"], request["time_limit_s"])
     try:
-        answer = main(json.loads(sys.argv[1]))
+        answer = main(request)
     except MissingExtraError as error:
         answer = {"missing": {"package": error.package, "extra": error.extra}}
     except Exception as error:
-        answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-    print(json.dumps({SENTINEL: answer}), flush=True)
+        answer = {"error": one_line(f"{type(error).__name__}: {error}", 300)}
+    os.write(stdout, f"\n{json.dumps({SENTINEL: answer})}\n".encode())
     os._exit(0)  # a runtime that crashes while it is torn down has still given its answer
+
+
+if __name__ == "__main__":
+    serve(json.loads(sys.argv[1]))

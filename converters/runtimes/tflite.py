@@ -36,8 +36,9 @@ class TfliteSession:
 
     def summary(self) -> GraphSummary:
         """Operators by the file itself, partitions by the interpreter's plan after a run."""
-        nodes = self._interpreter._get_ops_details()
-        delegates = sum(node["op_name"] == "DELEGATE" for node in nodes)
+        plan = self._interpreter._interpreter  # the public list decodes every tensor's name too
+        nodes = [plan.NodeName(i) for i in range(plan.NumNodes())]
+        delegates = nodes.count("DELEGATE")
         return GraphSummary(_operators(self._file), "XNNPACK" if delegates else None, delegates)
 
 
@@ -56,15 +57,18 @@ def _operators(file: str) -> dict[str, int]:
     """Operator names with counts over all subgraphs, from the flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(Path(file).read_bytes(), 0)
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+    model = schema.Model.GetRootAs(Path(file).read_bytes())
+    builtins = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+    names = []
+    for i in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(i)
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # old files have a byte
+        custom = code.CustomCode()
+        names.append(custom.decode(errors="replace") if custom else builtins[number])
     counts: Counter[str] = Counter()
-    for graph in model.subgraphs:
-        for op in graph.operators:
-            code = model.operatorCodes[op.opcodeIndex]
-            builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-            if code.customCode:
-                counts[code.customCode.decode()] += 1
-            else:
-                counts[names[builtin]] += 1
+    for i in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(i)
+        counts.update(
+            names[graph.Operators(j).OpcodeIndex()] for j in range(graph.OperatorsLength())
+        )
     return dict(counts.most_common())

@@ -11,7 +11,6 @@ import click
 from .options import ImageSize, ModelName, Output, TargetName, output_options
 
 if TYPE_CHECKING:
-    from converters.errors import UsageError
     from mobilevit_kit.jobs import Outcome
     from mobilevit_kit.source import SourceRequest
 
@@ -100,6 +99,7 @@ def convert(
     not compute what its source computes is kept under a name ending in -FAILED, and the command
     exits with 1.
     """
+    from converters.errors import UsageError
     from mobilevit_kit.jobs import Job, check_jobs, run_jobs
     from mobilevit_kit.models import list_models
     from mobilevit_kit.source import SourceRequest, parse_input

@@ -29,12 +29,15 @@ def predict(model: str, photos: tuple[Path, ...], weights: str | None, output: O
 
     from .console import plain_table, print_json, print_line, print_table, progress
 
-    if model not in list_models() and (Path(model).exists() or Path(model).suffix):
+    file = Path(model)
+    if ":" in model and not file.exists():
+        raise UsageError(f"{model} is a network of your own", "convert it, then name its file here")
+    if model not in list_models() and (file.exists() or file.suffix or "/" in model):
         if weights is not None:
             raise UsageError(f"--weights is for reference models; {model} holds its own")
         with progress(1, "predict", quiet=output.quiet) as (phase, _):
-            phase(Path(model).name, "running the file")
-            predictions = predict_file(Path(model), photos)
+            phase(file.name, "running the file")
+            predictions = predict_file(file, photos)
     else:
         request = SourceRequest(model, weights)
         check_request(request)
