@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters.loud import loud_weights_
 from mobilevit_kit import create_model
 from mobilevit_kit.models import list_models
 from mobilevit_kit.models.mobilevit import VARIANTS, MobileVit
