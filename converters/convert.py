@@ -27,7 +27,7 @@ from .artifact import (
     staging,
     write_golden,
 )
-from .errors import UsageError
+from .errors import RuntimeFailure, UsageError
 from .manifest import (
     CostRecord,
     GraphSummary,
@@ -109,7 +109,8 @@ def convert(
     at `artifact.parity.verdict`. Without `verify` the verdict is "unverified". When the same
     request has made the file before, that artifact is returned as it is.
 
-    Raises UsageError, MissingExtraError or ConversionError; nothing is written then.
+    Raises UsageError, MissingExtraError, ConversionError, or RuntimeFailure where the runtime
+    cannot run the new file; nothing is written then.
     """
     backend = target_named(target)
     backend.require()
@@ -138,11 +139,15 @@ def convert(
             "embed_preprocessing": embed_preprocessing,
             "seed": seed,
         }
+        progress("running the source")
+        cases = _cases(interface, example_inputs, photos or {}, module, seed)
+        golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
         if request is None:
             request = provenance.request_digest(
                 target,
                 module=repr(module),
                 weights=origin.weights.sha256,
+                outputs=[provenance.arrays_digest(case.outputs) for case in golden],
                 inputs=repr(interface),
                 labels=labels,
                 **options,
@@ -151,10 +156,6 @@ def convert(
             existing = find_unchanged(file, request, verified=verify)
             if existing is not None:
                 return existing
-
-        progress("running the source")
-        cases = _cases(interface, example_inputs, photos or {}, module, seed)
-        golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
         parameters, macs = _count(module, interface, golden[0].inputs)
 
         with staging(directory) as stage:
@@ -171,14 +172,18 @@ def convert(
             cost = CostRecord(round(time.perf_counter() - started, 2), provenance.peak_memory_mib())
 
             progress("checking the file")
-            checked = check_file(
-                staged,
-                golden,
-                backend.RUNTIME,
-                run=verify,
-                timed_runs=TIMED_RUNS if time_on_host else 0,
-                time_limit_s=time_limit_s,
-            )
+            try:
+                checked = check_file(
+                    staged,
+                    golden,
+                    backend.RUNTIME,
+                    run=verify,
+                    timed_runs=TIMED_RUNS if time_on_host else 0,
+                    time_limit_s=time_limit_s,
+                )
+            except RuntimeFailure as error:  # which names the file under its staging name
+                message = error.message.replace(str(staged), f"the new {file.name}")
+                raise RuntimeFailure(message, error.hint) from error
             if checked.parity.verdict == "fail":
                 stem += FAILED_SUFFIX
                 staged = staged.rename(stage / (stem + backend.SUFFIX))

@@ -161,6 +161,13 @@ def _image_spec(
     if preprocessing is not None and preprocessing.size != (h, w):
         wanted = "x".join(map(str, preprocessing.size))
         raise UsageError(f"the preprocessing gives {wanted}, the input is {h}x{w}")
+    if preprocessing is not None and not (
+        len(preprocessing.mean) == len(preprocessing.std) == preprocessing.channels
+    ):
+        raise UsageError(
+            f"the preprocessing is for {preprocessing.channels} channels, but has "
+            f"{len(preprocessing.mean)} means and {len(preprocessing.std)} deviations"
+        )
     if preprocessing is not None and preprocessing.channels != c:
         raise UsageError(
             f"the preprocessing gives {preprocessing.channels} channels, the input has {c}"

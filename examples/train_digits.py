@@ -101,7 +101,7 @@ def build(name: str) -> nn.Module:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Turns by up to 10 degrees, scales by up to 10%, shifts by up to 4 pixels: (B, C, H, W)."""
+    """Turns by up to 10 degrees, scales by about 10%, shifts by about 4 pixels: (B, C, H, W)."""
     angle, zoom, *shift = torch.rand(4, len(images)).mul(2).sub(1)
     angle, zoom = angle * math.radians(10), 1 + 0.1 * zoom
     x, y = (s * 2 * 4 / images.shape[-1] for s in shift)  # the width is 2 in grid_sample's measure

@@ -184,6 +184,8 @@ def _guarded(job: Job, report: Callable[[str], None]) -> Outcome:
         where = f"{error.filename}: " if error.filename else ""
         return Outcome(job, error=UsageError(f"{where}{error.strerror or error}"))
     except Exception as fault:  # a fault of ours in one network must not stop the others
+        if isinstance(fault, MemoryError) or "can't allocate memory" in str(fault):
+            return Outcome(job, error=ConversionError("there is not enough memory for this"))
         line = " ".join(f"{type(fault).__name__}: {fault}".split())[:300]
         internal = ConversionError(f"internal error: {line}", "--debug shows where")
         internal.__cause__ = fault

@@ -31,8 +31,8 @@ def verify(
 ) -> int:
     """Runs converted files and compares them with the tensors that were stored beside them.
 
-    Needs neither torch nor the source. Exits with 1 if a file fails, with 2 if an artifact is
-    damaged or was altered.
+    Needs neither torch nor the source. Exits with 1 if a file fails or its check shows nothing,
+    with 2 if an artifact is damaged or was altered.
     """
     from converters.errors import MvkitError, UsageError
 
@@ -70,7 +70,7 @@ def _verify(file: Path, against_source: bool, weights: str | None) -> Verificati
 def _exit_code(result: Verification | MvkitError) -> int:
     if isinstance(result, Exception):
         return result.exit_code
-    return 1 if result.checked.parity.verdict == "fail" else 0
+    return 0 if result.checked.parity.verdict == "pass" else 1
 
 
 def _print(results: list[tuple[Path, Verification | MvkitError]], output: Output) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from converters import Artifact, convert, load_artifact
-from converters.errors import ConversionError, UsageError
+from converters.errors import ConversionError, RuntimeFailure, UsageError
 from converters.loud import loud_weights_
 from converters.preprocessing import Preprocessing
 from converters.targets import tflite
@@ -113,6 +113,34 @@ def test_the_same_request_returns_at_once_and_another_needs_force(
         again()
 
 
+class Wave(nn.Module):
+    """Two functions with the same structure, weights and name."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def test_another_function_under_the_same_name_is_noticed(tmp_path: Path) -> None:
+    x = torch.linspace(-1, 1, 12)
+    convert(Wave(torch.sin), x, output_dir=tmp_path)
+    with pytest.raises(UsageError, match="--force"):
+        convert(Wave(torch.cos), x, output_dir=tmp_path)
+    assert convert(Wave(torch.sin), x, output_dir=tmp_path).parity.verdict == "pass"
+
+
+def test_a_file_that_does_not_run_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite, "save", lambda module, examples, path: path.write_bytes(b"TFL3"))
+    with pytest.raises(RuntimeFailure, match=r"^the new Classifier-fp32.tflite: the runtime"):
+        convert(Classifier(), torch.ones(1, 3, 32, 48), output_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_force_replaces_and_no_verify_is_unverified(copied: Callable[[str], Path]) -> None:
     file = copied("classifier")
     case = make_case("classifier")
@@ -210,6 +238,7 @@ def test_modules_that_cannot_be_converted(module: nn.Module, message: str, tmp_p
         ({"name": "../escape"}, "cannot be a file name"),
         ({"embed_preprocessing": True}, "needs to know it"),
         ({"preprocessing": Preprocessing((32, 32))}, "gives 32x32, the input is 32x48"),
+        ({"preprocessing": Preprocessing((32, 48), mean=(0.5,))}, "has 1 means and 3 deviations"),
         ({"labels": ["a", "b"]}, "2 class names"),
         ({"input_names": ["a", "b"]}, "2 input names for 1 inputs"),
         ({"output_names": ["a", "b"]}, "2 output names for 1 outputs"),

@@ -84,7 +84,7 @@ def test_a_different_file_of_the_same_name_needs_force(
 def test_each_error_stays_with_its_job(
     workplace: Path, quick_conversion: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user's mistake, a full disk and a fault of ours, one after another."""
+    """A user's mistake, a fault of ours, a full disk and full memory, one after another."""
     build = jobs.build_source
 
     def build_or_fail(request: SourceRequest) -> Any:
@@ -92,18 +92,23 @@ def test_each_error_stays_with_its_job(
             raise RuntimeError("our own\nfault")
         if request.model == "net.py:instance":
             raise OSError(28, "No space left on device", "/tmp/somewhere")
+        if request.model == "net.py:nn.Identity":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
         return build(request)
 
     monkeypatch.setattr(jobs, "build_source", build_or_fail)
-    models = ["net.py:nothing", "net.py:Net", "net.py:instance", "net.py:make"]
+    attributes = ("nothing", "Net", "instance", "nn.Identity", "make")
+    models = [f"net.py:{attribute}" for attribute in attributes]
     outcomes = list(run_jobs([job(model, verify=False) for model in models], 1, quiet))
     assert [outcome.job.request.model for outcome in outcomes] == models
-    mistake, fault, full, made = (outcome.error for outcome in outcomes)
+    mistake, fault, full, memory, made = (outcome.error for outcome in outcomes)
     assert isinstance(mistake, UsageError) and "no attribute 'nothing'" in str(mistake)
     assert isinstance(fault, ConversionError) and isinstance(fault.__cause__, RuntimeError)
     assert str(fault) == "internal error: RuntimeError: our own fault; --debug shows where"
     assert isinstance(full, UsageError) and str(full) == "/tmp/somewhere: No space left on device"
-    assert made is None and outcomes[3].artifact is not None
+    assert isinstance(memory, ConversionError)
+    assert str(memory) == "there is not enough memory for this"
+    assert made is None and outcomes[4].artifact is not None
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -161,6 +161,7 @@ def test_sizes_are_refused_before_torch_is_imported(tmp_path: Path) -> None:
         (["net.py:make", *TO_TFLITE, "--input", "1x3x0x48"], "--input 1x3x0x48: a shape is"),
         (["net.py:make", *TO_TFLITE, "--input", "x=1x3:f32"], "--input x=1x3:f32: unknown type"),
         (["net.py:make", *TO_TFLITE, *NET_INPUT, *NET_INPUT], "the module's forward() does not"),
+        (["net.py:nn.CosineSimilarity", *TO_TFLITE, *NET_INPUT], "the module's forward() does not"),
         (["net.py:make", *TO_TFLITE, *NET_INPUT, "--batch", "2"], "--batch is for reference"),
         (["mobilevit_xs", *TO_TFLITE, *NET_INPUT], "--input is for your own networks"),
         (["mobilevit_xs", *TO_TFLITE, "--weights", "w.pt"], "the weights file w.pt does not"),

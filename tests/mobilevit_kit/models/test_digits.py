@@ -79,7 +79,7 @@ def test_split_is_the_documented_one(held_out) -> None:
     assert np.array_equal(held_out.classes, classes)
     assert set(np.bincount(classes)) <= {35, 36, 37}
     # Each photo shows its digit: means of 8x8 pixels are close to the original's pixels, of
-    # which another digit's are about 5 away.
+    # which another digit's are about 4 away.
     shown = held_out.photos.reshape(360, 8, 8, 8, 8, 3).mean((2, 4, 5)) * (16 / 255)
     assert np.abs(shown - images.reshape(-1, 8, 8)).mean() < 1
 
@@ -256,5 +256,5 @@ def test_augmentation_moves_a_digit_by_a_few_pixels_only() -> None:
     for axis in (2, 3):
         mass = moved.sum((1, 5 - axis))  # (B, 64) along the axis
         centre = (mass * place).sum(1) / mass.sum(1)
-        assert (centre - 31.5).abs().max() < 4.6  # 4 pixels at the largest scale
+        assert (centre - 31.5).abs().max() < 5.2  # 4 pixels each way, turned and enlarged
         assert centre.std() > 1
