@@ -1,6 +1,6 @@
 """Trains the networks that ship with weights: one of each family, on scikit-learn's digits.
 
-    python examples/train_digits.py                    # all four, about eight minutes on a CPU
+    python examples/train_digits.py                    # all four, about ten minutes on a CPU
     python examples/train_digits.py efficientvit_tiny  # one of them
 
 Needs a checkout installed with the kit's `models` extra, and scikit-learn. Writes the weights to
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from converters.preprocessing import Preprocessing
 from mobilevit_kit.models import edgenext, efficientvit, mobilenetv4, mobilevit
+from mobilevit_kit.models.toys import TOYS
 from mobilevit_kit.models.weight_files import file_sha256
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -48,7 +49,6 @@ NETWORKS = {
     "edgenext_xx_small": edgenext.EdgeNext,
 }
 VARIANTS = mobilevit.VARIANTS | edgenext.VARIANTS
-TOYS = mobilenetv4.TOYS | efficientvit.TOYS
 
 
 class Digits(NamedTuple):

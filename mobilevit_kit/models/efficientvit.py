@@ -64,15 +64,6 @@ VARIANTS: dict[str, EfficientVitConfig] = {
     "efficientvit_m5": EfficientVitConfig((192, 288, 384), (1, 3, 4), (3, 3, 4), (7, 5, 3, 3)),
 }
 
-# From no paper: small enough to ship with trained weights, for which alone it exists. At the 64x64
-# pixels of those its 2x2 windows tile the first stage's map, are the whole of the second's, and
-# are padded in the third: fitted to 64 they would be of one pixel there, with nothing to attend to.
-TOYS: dict[str, EfficientVitConfig] = {
-    "efficientvit_tiny": EfficientVitConfig(
-        (32, 48, 80), (1, 1, 2), (2, 4, 4), (5, 5, 3, 3), key_dim=8, window=2, image_size=128
-    ),
-}
-
 _ConvNormReLU = partial(ConvNormAct, act=nn.ReLU)
 
 

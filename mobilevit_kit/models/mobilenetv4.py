@@ -218,23 +218,6 @@ VARIANTS: dict[str, MobileNetV4Config] = {
     ),
 }
 
-# From no paper: small enough to ship with trained weights, for which alone it exists. A hybrid
-# with every kind of block.
-TOYS: dict[str, MobileNetV4Config] = {
-    "mobilenetv4_tiny": MobileNetV4Config(
-        stem_width=16,
-        layer_scale=1e-5,
-        stages=(
-            (Fused(24),),
-            (Uib(40, 3, 5, 4, stride=2), Uib(40, 3, 3, 2)),
-            (Uib(48, 3, 5, 4, stride=2), Mqa(4, 16, kv_stride=2), Uib(48, 3, 0, 4)),
-            (Uib(64, 5, 5, 4, stride=2), Uib(64, 0, 0, 2), Mqa(4, 16), Uib(64, 5, 0, 4)),
-            (Conv(192),),
-        ),
-        head_width=320,
-    ),
-}
-
 
 def batch_norm(config: MobileNetV4Config, channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=config.norm_eps, momentum=config.norm_momentum)

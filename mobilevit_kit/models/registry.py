@@ -71,7 +71,7 @@ class ModelCard:
 
     name: str
     family: str
-    config: str  # key of the family's VARIANTS or TOYS
+    config: str  # key of the family's VARIANTS, or of TOYS
     title: str  # of the paper
     paper: str
     repository: str
@@ -187,8 +187,12 @@ def least_size(name: str) -> int:
 def model_config(name: str) -> Any:
     """The frozen dataclass that determines the network of this name."""
     card = model_card(name)
-    family = _family(card)
-    return family.VARIANTS.get(card.config) or family.TOYS[card.config]
+    variants = _family(card).VARIANTS
+    if card.config in variants:
+        return variants[card.config]
+    from .toys import TOYS
+
+    return TOYS[card.config]
 
 
 def create_model(

@@ -69,7 +69,7 @@ def test_seed_determines_the_weights_whatever_draws_them(workplace: Path, draw: 
     )
 
     def bias(seed: int) -> float:
-        return float(load_user_module("drawn.py:make", seed).module.bias)
+        return float(load_user_module("drawn.py:make", seed).module.bias.detach())
 
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     first = bias(1)
