@@ -17,7 +17,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -189,8 +189,11 @@ def read_golden(path: Path) -> tuple[GoldenCase, ...]:
 def staging(directory: Path) -> Iterator[Path]:
     """A folder on the same file system as `directory`, gone when the block ends.
 
+    So is `directory` itself where it was not there before and nothing was put into it.
+
     Raises UsageError when the folder cannot be made or written, or the disk fills up.
     """
+    made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".mvkit-", dir=directory))
@@ -202,6 +205,9 @@ def staging(directory: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write to {directory}: {_reason(error)}") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # it holds something: the block ended well
+                directory.rmdir()
 
 
 def publish(stage: Path, directory: Path, names: Sequence[str]) -> None:

@@ -236,8 +236,8 @@ def reference_outputs(
 ) -> tuple[GoldenCase, ...]:
     """What the source makes of each case, in the file's types; `cases` go by (kind, name).
 
-    Raises ConversionError when the source fails, when the same input gives two results, or when
-    a run changes the source's buffers: no file could then be compared with it.
+    Raises UsageError when the source fails on its inputs; ConversionError when the same input
+    gives two results or a run changes the source's buffers: no file could be compared with it.
     """
     before = {name: buffer.clone() for name, buffer in source.named_buffers()}
     golden = [
@@ -265,7 +265,7 @@ def _run(
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(f"the module fails on its inputs: {reason}") from error
+        raise UsageError(f"the module fails on its inputs: {reason}") from error
     arrays = {}
     for name, tensor in outputs.items():
         array = tensor.detach().cpu().numpy()

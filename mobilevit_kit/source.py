@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_ELEMENTS = 2**28  # of one input: 1 GiB as fp32
+_MOST_PIXELS = 2048 * 2048  # of a reference model's image; attention grows with their square
 _MOST_DIGITS = 9  # of a side; Python itself refuses to read numbers of some thousand
 _MOST_CLASSES = 100_000  # the largest classifiers published have a third of that
 _SEEDS = 2**32
@@ -183,12 +184,18 @@ def _check_reference(request: SourceRequest) -> None:
             raise UsageError(f"--{option.replace('_', '-')} must be {low} or more, not {value}")
     if (request.num_classes or 0) > _MOST_CLASSES:
         raise UsageError(f"--num-classes must be {_MOST_CLASSES} or less")
+    if card.trained is not None and request.weights is not None:
+        plain = card.name.partition("@")[0]
+        raise UsageError(f"{card.name} has weights of its own", f"for others convert {plain}")
     height, width = request.input_size or card.input_size
     least = least_size(card.name)
     if min(height, width) < least:
         raise UsageError(
             f"input size {height}x{width} is too small: {card.name} needs at least {least}x{least}"
         )
+    if height * width > _MOST_PIXELS:
+        most = f"{_MOST_PIXELS / 1e6:.0f} million pixels"
+        raise UsageError(f"input size {height}x{width} is too large: more than {most}")
     if height * width * request.in_channels * request.batch > _MOST_ELEMENTS:
         raise UsageError(f"input size {height}x{width} (batch {request.batch}) is too large")
 

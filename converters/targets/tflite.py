@@ -29,10 +29,13 @@ def save(module: nn.Module, examples: Mapping[str, Tensor], path: Path) -> None:
 
     try:
         edge_model = litert_torch.convert(module, sample_kwargs=dict(examples))
+    except OSError:
+        raise  # the disk, not the module
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ConversionError(
             f"litert-torch cannot convert this module: {type(error).__name__}: {reason[:300]}",
             "--debug shows all of it",
         ) from error
-    edge_model.export(str(path))
+    # Not edge_model.export(): on a full disk it ends the process.
+    path.write_bytes(edge_model.model_content())

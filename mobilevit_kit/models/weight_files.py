@@ -15,12 +15,12 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from converters.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:  # an unchanged conversion looks at a file's name and digest, without torch
+    from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -103,6 +103,8 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _pickle(path: Path) -> Any:
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch warns of is refused below
@@ -149,6 +151,8 @@ def _unwrap(content: Any) -> Any:
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
     if not isinstance(content, Mapping):
         raise UsageError(
             f"the weights file {path} holds no state dict, but an object of type "
