@@ -193,8 +193,8 @@ def staging(directory: Path) -> Iterator[Path]:
 
     Raises UsageError when the folder cannot be made or written, or the disk fills up.
     """
-    made = not directory.exists()
     try:
+        made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".mvkit-", dir=directory))
     except OSError as error:

@@ -321,6 +321,16 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
         os.seteuid(user)
 
 
+def test_a_new_folder_goes_again_if_nothing_was_put_into_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), staging(tmp_path / "new"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with staging(tmp_path / "new") as stage:
+        (stage / "file").touch()
+        (stage / "file").rename(tmp_path / "new" / "file")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("step", range(4))
 def test_an_interrupted_publication_is_old_or_new_or_noticed(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

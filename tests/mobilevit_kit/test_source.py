@@ -79,10 +79,11 @@ def test_inputs_that_are_none(text: str, message: str | None) -> None:
     [
         ({"input_size": (1, 1)}, "input size 1x1 is too small: mobilevit_xs needs at least 32x32"),
         ({"input_size": (31, 64)}, "31x64 is too small"),
-        ({"input_size": (100_000, 100_000)}, "100000x100000 .* is too large"),
+        ({"input_size": (100_000, 100_000)}, "100000x100000 is too large: more than 4 million"),
         ({"batch": 0}, "--batch must be 1 or more, not 0"),
         ({"batch": 10**9}, "too large"),
         ({"num_classes": -1}, "--num-classes must be 0 or more, not -1"),
+        ({"model": "mobilevit_xxs@digits", "weights": "timm"}, "has weights of its own"),
         ({"num_classes": 10**9}, "--num-classes must be 100000 or less"),
         ({"in_channels": 0}, "--in-channels must be 1 or more, not 0"),
         ({"in_channels": 10**9}, "too large"),
@@ -93,7 +94,7 @@ def test_inputs_that_are_none(text: str, message: str | None) -> None:
 )
 def test_reference_models_that_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_request(SourceRequest("mobilevit_xs", **options))
+        check_request(SourceRequest(**{"model": "mobilevit_xs", **options}))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ SIZES = (
     (["--input-size", "6.4"], "Invalid value for '--input-size': '6.4' is not a size"),
     (["--input-size", "9" * 5000], "Invalid value for '--input-size': that is too large"),
     (["--input-size", "1x1"], "input size 1x1 is too small: mobilevit_xs needs at least 32x32"),
-    (["--input-size", "100000x100000"], "input size 100000x100000 (batch 1) is too large"),
+    (
+        ["--input-size", "100000x100000"],
+        "input size 100000x100000 is too large: more than 4 million",
+    ),
     (["--batch", "0"], "--batch must be 1 or more, not 0"),
     (["--batch", "-1"], "--batch must be 1 or more, not -1"),
     (["--batch", "two"], "Invalid value for '--batch': 'two' is not a valid integer."),
