@@ -10,13 +10,13 @@ taken, because they are what its authors evaluated.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.artifact import hash_file
 from converters.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:  # an unchanged conversion looks at a file's name and digest, without torch
@@ -71,8 +71,7 @@ def check_weight_file(path: Path) -> None:
 def file_sha256(path: Path) -> str:
     """Raises UsageError for a file that cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise UsageError(f"the weights file {path} cannot be read: {error.strerror}") from error
 

@@ -41,8 +41,8 @@ def test_equals_timm(name: str, size: tuple[int, int], loud: dict[str, nn.Module
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_features_equal_timm(size: tuple[int, int], loud: dict[str, nn.Module]) -> None:
-    name = "mobilevit_xs"
+@pytest.mark.parametrize("name", VARIANTS)
+def test_features_equal_timm(name: str, size: tuple[int, int], loud: dict[str, nn.Module]) -> None:
     model = create_model(name, features_only=True).eval()
     model.load_state_dict(
         {k: v for k, v in loud[name].state_dict().items() if not k.startswith("head.")}
