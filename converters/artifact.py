@@ -1,11 +1,12 @@
 """The artifact on disk: a converted file, its manifest and its golden tensors, side by side.
 
-    mobilevit_xs-fp32.tflite        what an app ships
-    mobilevit_xs-fp32.tflite.json   the manifest (`converters.manifest`)
-    mobilevit_xs-fp32.golden.npz    parity inputs and the source's outputs on them
+    mobilevit_xs-fp32.tflite              what an app ships
+    mobilevit_xs-fp32.tflite.json         the manifest (`converters.manifest`)
+    mobilevit_xs-fp32.tflite.golden.npz   parity inputs and the source's outputs on them
 
 The three are staged in a hidden folder beside their destination and renamed, so that an
-interrupted command leaves each old file or each new one. No torch here.
+interrupted command leaves each old file or each new one. A converted file may be a folder
+(`.mlpackage`); it is hashed and renamed as one. No torch here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 import zipfile
@@ -27,12 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArtifactError, UsageError
-from .manifest import FileRecord, Manifest, ParityRecord, one_line
+from .manifest import FileRecord, Manifest, ParityRecord, TensorSpec, one_line
 
 Arrays = Mapping[str, NDArray[Any]]
 CaseKind = Literal["photo", "random", "example"]
 
 FAILED_SUFFIX = "-FAILED"
+FOLDER_SUFFIXES = (".mlpackage",)  # converted files that are folders
 _LARGEST_MANIFEST = 4 * 2**20  # bytes; a thousand classes make 30 kB, a thousand cases 1 MB
 _LARGEST_GOLDEN = 4 * 2**30  # bytes unpacked; a few kilobytes of zeros can claim any size
 
@@ -67,20 +70,35 @@ class Artifact:
         path = self.path.parent / self.manifest.golden.name
         cases = read_golden(path)
         for case in cases:
-            for found, specs in (
-                (case.inputs, self.manifest.inputs),
-                (case.outputs, self.manifest.outputs),
+            flexible = any(one.sizes for one in self.manifest.inputs)
+            if not (
+                _hold(case.inputs, self.manifest.inputs)
+                and _hold(case.outputs, self.manifest.outputs, any_shape=flexible)
             ):
-                if _kinds(found) != {one.name: (one.shape, one.dtype) for one in specs}:
-                    raise ArtifactError(
-                        f"{path}: case {one_line(case.name, 40)} does not hold the tensors that "
-                        f"the manifest describes"
-                    )
+                raise ArtifactError(
+                    f"{path}: case {one_line(case.name, 40)} does not hold the tensors that "
+                    f"the manifest describes"
+                )
         return cases
 
 
-def _kinds(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+def _hold(arrays: Arrays, specs: Sequence[TensorSpec], *, any_shape: bool = False) -> bool:
+    """Whether these are tensors of the specs, all of them and no others."""
+    if set(arrays) != {one.name for one in specs}:
+        return False
+    return all(
+        arrays[one.name].dtype.name == one.dtype
+        and (any_shape or arrays[one.name].shape in _shapes(one, arrays[one.name].shape[:1]))
+        for one in specs
+    )
+
+
+def _shapes(spec: TensorSpec, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes that a tensor may have, for one with this first axis."""
+    shape = spec.shape
+    if spec.dynamic_batch is not None and batch and 1 <= batch[0] <= spec.dynamic_batch:
+        shape = batch + shape[1:]
+    return [shape, *(shape[:2] + tuple(map(int, size.split("x"))) for size in spec.sizes)]
 
 
 def manifest_path(file: Path) -> Path:
@@ -95,12 +113,12 @@ def load_artifact(file: Path) -> Artifact:
     if file.name.endswith((".json", ".npz")):
         raise ArtifactError(
             f"{file}: this is the proof beside a converted file, not the file itself",
-            "name the .tflite file",
+            "name the file that it stands beside",
         )
     try:
         if not file.exists():
             raise ArtifactError(f"{file}: no such file")
-        if file.is_dir():
+        if file.is_dir() and file.suffix not in FOLDER_SUFFIXES:
             raise ArtifactError(f"{file}: is a folder, not a converted file")
     except OSError as error:
         raise ArtifactError(f"{file}: cannot be read: {_reason(error)}") from None
@@ -126,11 +144,11 @@ def load_artifact(file: Path) -> Artifact:
 
 def _check(path: Path, record: FileRecord) -> None:
     try:
-        size = path.stat().st_size
+        size = size_of(path)
         if size != record.bytes:
             what = "truncated" if size < record.bytes else "altered"
             raise ArtifactError(f"{path}: was {what}: {size} bytes, {record.bytes} in its manifest")
-        if hash_file(path) != record.sha256:
+        if digest_of(path) != record.sha256:
             raise ArtifactError(f"{path}: was altered: its SHA-256 is not the manifest's")
     except FileNotFoundError:
         raise ArtifactError(f"{path}: missing, although the manifest names it") from None
@@ -144,9 +162,38 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over each file's relative path and SHA-256 in their order.
+
+    Raises ArtifactError where a folder holds anything but plain files and folders: what a link
+    leads to is no part of it.
+    """
+    if not path.is_dir():
+        return hash_file(path)
+    lines = [f"{part.relative_to(path).as_posix()}\0{hash_file(part)}\n" for part in _parts(path)]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(part.stat().st_size for part in (_parts(path) if path.is_dir() else [path]))
+
+
+def _parts(folder: Path) -> list[Path]:
+    parts = []
+    for place, names, files in os.walk(folder):
+        for name in (*names, *files):
+            part = Path(place, name)
+            if part.is_symlink() or not (part.is_dir() or part.is_file()):
+                raise ArtifactError(f"{folder}: {one_line(name, 80)} is not a plain file")
+            if name in files:
+                parts.append(part)
+    return sorted(parts)
+
+
 def record_file(path: Path, name: str) -> FileRecord:
     """What the manifest says about the file at `path`, under the name that it will have."""
-    return FileRecord(name, hash_file(path), path.stat().st_size)
+    return FileRecord(name, digest_of(path), size_of(path))
 
 
 def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
@@ -211,11 +258,26 @@ def staging(directory: Path) -> Iterator[Path]:
 
 
 def publish(stage: Path, directory: Path, names: Sequence[str]) -> None:
-    """Renames staged files into place, in the order given: the manifest goes last."""
+    """Renames staged files and folders into place, in the order given: the manifest goes last."""
     for name in names:
-        with (stage / name).open("rb") as stream:
-            os.fsync(stream.fileno())
-        (stage / name).replace(directory / name)
+        staged, place = stage / name, directory / name
+        for part in _parts(staged) if staged.is_dir() else [staged]:
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
+        with _uninterrupted():
+            if place.is_dir():  # which no folder replaces: the old one goes when `stage` does
+                place.replace(stage / f"{name}.old")
+            staged.replace(place)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and the like back for the block."""
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def find_unchanged(file: Path, request: str, *, verified: bool) -> Artifact | None:

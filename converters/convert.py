@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import parity, provenance, vendor_output
+from . import provenance, vendor_output
 from .artifact import (
     FAILED_SUFFIX,
     Arrays,
@@ -27,30 +27,28 @@ from .artifact import (
     staging,
     write_golden,
 )
+from .checking import Twin, check_file
 from .errors import RuntimeFailure, UsageError
 from .manifest import (
     CostRecord,
-    GraphSummary,
-    HostLatency,
     Manifest,
     Option,
-    ParityRecord,
     SourceRecord,
     TensorSpec,
     WeightsRecord,
 )
 from .preprocessing import Preprocessing
-from .runtimes.base import TIME_LIMIT_S, run_file
-from .targets import target_named
+from .recipe import Recipe
+from .runtimes.base import TIME_LIMIT_S
+from .targets import Target, complete, target_named
 
 if TYPE_CHECKING:
     from numpy import uint8
     from numpy.typing import NDArray
     from torch import nn
 
-    from .deploy import ExampleInputs, Interface
+    from .deploy import ExampleInputs, Form, Interface
 
-PRECISION = "fp32"
 TIMED_RUNS = 20
 
 Progress = Callable[[str], None]
@@ -66,10 +64,20 @@ class Origin:
     options: Mapping[str, Option]
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What has to be known of a source before any target converts it."""
+
+    golden: tuple[GoldenCase, ...]
+    form: Form
+    parameters: int
+    macs: int
+
+
 def convert(
     module: nn.Module,
     example_inputs: ExampleInputs,
-    target: str = "tflite",
+    target: str | Recipe = "tflite",
     *,
     name: str | None = None,
     output_dir: str | Path = "mvkit-out",
@@ -81,7 +89,8 @@ def convert(
     output_names: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     origin: Origin | None = None,
-    request: str | None = None,
+    identity: Any = None,
+    preparations: dict[Interface, Preparation] | None = None,
     verify: bool = True,
     time_on_host: bool = True,
     force: bool = False,
@@ -95,14 +104,17 @@ def convert(
     `example_inputs` is a tensor, a sequence of positional tensors, or a mapping of keyword
     tensors; they fix shapes and types, batch included, and are themselves one of the parity
     inputs unless there are `photos`: uint8 (H, W, C) arrays by name that already have the
-    network's size, and that `preprocessing` turns into input. `embed_preprocessing` puts that
-    arithmetic inside the graph, whose input is then a uint8 photo. `labels` name the classes of
-    the first output. `origin` and `request` come from a caller that can build the source again;
-    by default they describe the module itself.
+    network's size (or one of the recipe's), and that `preprocessing` turns into input. `target`
+    is a name, or a `Recipe` with its options. `embed_preprocessing` puts that arithmetic inside
+    the graph, whose input is then a uint8 photo. `labels` name the classes of the first output.
+    `origin` and `identity`, plain data that determines the network, come from a caller that can
+    build the source again; by default they describe the module itself. A caller that converts
+    one module several times hands over one dictionary of `preparations` to share work.
 
     A module that has a method `fused` is converted in the form that it returns: a network of its
     own, in eval mode, with norms folded and constants made, that computes the same.
 
+    An fp16 file is checked against its fp32 twin, which is converted and checked first, beside it.
     `time_on_host` adds a rough latency on this machine, which means little while it is busy.
 
     Returns the artifact; with a failed check it stands under a name ending in `-FAILED`, so look
@@ -112,12 +124,14 @@ def convert(
     Raises UsageError, MissingExtraError, ConversionError, or RuntimeFailure where the runtime
     cannot run the new file; nothing is written then.
     """
-    backend = target_named(target)
+    recipe = complete(target if isinstance(target, Recipe) else Recipe(target))
+    backend = target_named(recipe.target)
     backend.require()
 
     from . import deploy
 
-    stem = f"{name or type(module).__name__}-{PRECISION}"
+    name = name or type(module).__name__
+    stem = recipe.stem(name)
     _check_stem(stem)
     directory = Path(output_dir)
     file = directory / (stem + backend.SUFFIX)
@@ -125,6 +139,7 @@ def convert(
         interface = deploy.plan_interface(
             module,
             example_inputs,
+            recipe=recipe,
             layout=layout,
             preprocessing=preprocessing,
             embed_preprocessing=embed_preprocessing,
@@ -132,31 +147,43 @@ def convert(
             input_names=input_names,
             output_names=output_names,
         )
-        if origin is None:
-            origin = _describe(module)
+        origin = origin or _describe(module)
+        preparations = {} if preparations is None else preparations
+        if interface not in preparations:
+            progress("running the source")
+            cases = _cases(interface, example_inputs, photos or {}, module, seed)
+            preparations[interface] = _prepare(module, interface, cases, backend, labels)
+        prepared = preparations[interface]
         options: dict[str, Option] = {
             "layout": layout,
             "embed_preprocessing": embed_preprocessing,
             "seed": seed,
+            **recipe.options(),
         }
-        progress("running the source")
-        cases = _cases(interface, example_inputs, photos or {}, module, seed)
-        golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
-        if request is None:
-            request = provenance.request_digest(
-                target,
-                module=repr(module),
-                weights=origin.weights.sha256,
-                outputs=[provenance.arrays_digest(case.outputs) for case in golden],
-                inputs=repr(interface),
-                labels=labels,
-                **options,
-            )
+        if identity is None:
+            identity = {
+                "module": repr(module),
+                "weights": origin.weights.sha256,
+                "outputs": [provenance.arrays_digest(case.outputs) for case in prepared.golden],
+                "inputs": repr(interface),
+                "labels": labels,
+            }
+        request = provenance.request_digest(recipe, identity, layout, embed_preprocessing)
         if not force:
             existing = find_unchanged(file, request, verified=verify)
             if existing is not None:
                 return existing
-        parameters, macs = _count(module, interface, golden[0].inputs)
+        twin = None
+        if recipe.precision == "fp16" and verify:
+            made = convert(
+                module, example_inputs, replace(recipe, precision="fp32"), name=name,
+                output_dir=directory, layout=layout, preprocessing=preprocessing,
+                embed_preprocessing=embed_preprocessing, photos=photos, input_names=input_names,
+                output_names=output_names, labels=labels, origin=origin, identity=identity,
+                preparations=preparations, time_on_host=time_on_host, force=force,
+                verbose=verbose, seed=seed, time_limit_s=time_limit_s, progress=progress,
+            )  # fmt: skip
+            twin = Twin(made.path, made.parity.verdict)
 
         with staging(directory) as stage:
             staged = stage / file.name
@@ -164,20 +191,17 @@ def convert(
             started = time.perf_counter()
             provenance.reset_peak_memory()
             with vendor_output.silenced(not verbose):
-                backend.save(
-                    deploy.Deployed(_deployment_form(module), interface).eval(),
-                    _examples(interface, golden[0].inputs),
-                    staged,
-                )
+                backend.save(prepared.form, staged, recipe)
             cost = CostRecord(round(time.perf_counter() - started, 2), provenance.peak_memory_mib())
 
             progress("checking the file")
             try:
                 checked = check_file(
                     staged,
-                    golden,
-                    backend.RUNTIME,
+                    prepared.golden,
+                    recipe,
                     run=verify,
+                    twin=twin,
                     timed_runs=TIMED_RUNS if time_on_host else 0,
                     time_limit_s=time_limit_s,
                 )
@@ -187,20 +211,25 @@ def convert(
             if checked.parity.verdict == "fail":
                 stem += FAILED_SUFFIX
                 staged = staged.rename(stage / (stem + backend.SUFFIX))
-            golden_name = f"{stem}.golden.npz"
-            write_golden(stage / golden_name, golden)
+            golden_name = f"{staged.name}.golden.npz"
+            write_golden(stage / golden_name, prepared.golden)
             manifest = Manifest(
                 name=stem,
-                target=target,
-                precision=PRECISION,
+                target=recipe.target,
+                precision=recipe.precision,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 request=request,
                 file=record_file(staged, staged.name),
                 golden=record_file(stage / golden_name, golden_name),
                 inputs=tuple(one.spec for one in interface.inputs),
-                outputs=_output_specs(golden[0], labels),
+                outputs=_output_specs(prepared, recipe),
                 source=SourceRecord(
-                    origin.kind, origin.name, origin.weights, parameters, macs, origin.options
+                    origin.kind,
+                    origin.name,
+                    origin.weights,
+                    prepared.parameters,
+                    prepared.macs,
+                    origin.options,
                 ),
                 options=options,
                 rewrites={},
@@ -210,11 +239,36 @@ def convert(
                 graph=checked.graph,
                 parity=checked.parity,
                 host_latency=checked.latency,
+                twin=None if twin is None else record_file(twin.file, twin.file.name),
             )
             beside = manifest_path(staged).name
             (stage / beside).write_text(manifest.to_json(), encoding="utf-8")
             publish(stage, directory, (golden_name, staged.name, beside))
     return Artifact(directory / staged.name, manifest)
+
+
+def _prepare(
+    module: nn.Module,
+    interface: Interface,
+    cases: Mapping[tuple[CaseKind, str], Arrays],
+    backend: Target,
+    labels: Sequence[str] | None,
+) -> Preparation:
+    from . import deploy
+
+    golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
+    outputs = golden[0].outputs
+    if labels is not None:
+        shape = next(iter(outputs.values())).shape
+        if shape[-1:] != (len(labels),):
+            raise UsageError(f"{len(labels)} class names for an output of shape {shape}")
+    form = deploy.Form(
+        deploy.Deployed(_deployment_form(module), interface).eval(),
+        _examples(interface, golden[0].inputs),
+        tuple(outputs),
+        labels,
+    )
+    return Preparation(golden, form, *_count(module, interface, golden[0].inputs))
 
 
 def _deployment_form(module: nn.Module) -> nn.Module:
@@ -224,42 +278,6 @@ def _deployment_form(module: nn.Module) -> nn.Module:
     """
     fused = getattr(module, "fused", None)
     return fused() if callable(fused) else module
-
-
-@dataclass(frozen=True)
-class CheckedFile:
-    """What running a saved file on its golden cases showed."""
-
-    parity: ParityRecord
-    graph: GraphSummary | None = None
-    latency: HostLatency | None = None
-
-
-def check_file(
-    file: Path,
-    golden: Sequence[GoldenCase],
-    runtime: str,
-    *,
-    run: bool = True,
-    timed_runs: int = 0,
-    time_limit_s: float = TIME_LIMIT_S,
-) -> CheckedFile:
-    """Runs `file` on the golden inputs in a child process and judges what it returns.
-
-    Raises RuntimeFailure when the runtime cannot run the file at all.
-    """
-    if not run:
-        tolerance = parity.TOLERANCES[PRECISION].relative_error
-        return CheckedFile(ParityRecord("unverified", "not checked: --no-verify", tolerance))
-    outcome = run_file(
-        runtime,
-        file,
-        [case.inputs for case in golden],
-        timed_runs=timed_runs,
-        time_limit_s=time_limit_s,
-    )
-    record = parity.judge(golden, outcome.results, precision=PRECISION, runtime=outcome.runtime)
-    return CheckedFile(record, outcome.graph, outcome.latency)
 
 
 def _check_stem(stem: str) -> None:
@@ -330,10 +348,12 @@ def _count(module: nn.Module, interface: Interface, arrays: Arrays) -> tuple[int
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 
 
-def _output_specs(case: GoldenCase, labels: Sequence[str] | None) -> tuple[TensorSpec, ...]:
-    specs = [TensorSpec(name, a.shape, a.dtype.name) for name, a in case.outputs.items()]
-    if labels is not None:
-        if specs[0].shape[-1:] != (len(labels),):
-            raise UsageError(f"{len(labels)} class names for an output of shape {specs[0].shape}")
-        specs[0] = replace(specs[0], labels=tuple(labels))
+def _output_specs(prepared: Preparation, recipe: Recipe) -> tuple[TensorSpec, ...]:
+    arrays = prepared.golden[0].outputs
+    specs = [
+        TensorSpec(name, a.shape, a.dtype.name, dynamic_batch=recipe.dynamic_batch)
+        for name, a in arrays.items()
+    ]
+    if prepared.form.labels is not None:
+        specs[0] = replace(specs[0], labels=prepared.form.labels)
     return tuple(specs)

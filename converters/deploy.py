@@ -24,6 +24,7 @@ from .artifact import Arrays, CaseKind, GoldenCase
 from .errors import ConversionError, UsageError
 from .manifest import TensorSpec
 from .preprocessing import Preprocessing
+from .recipe import Recipe
 
 ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -98,9 +99,8 @@ class Deployed(nn.Module):
         for one in self.interface.inputs:
             x = inputs[one.spec.name]
             if one.embedded is not None:
-                x = _normalise(x if one.is_nhwc else x.permute(0, 2, 3, 1), one.embedded)
-                x = x.permute(0, 3, 1, 2)
-            elif one.is_nhwc:
+                x = _normalise(x, one.embedded, channels=3 if one.is_nhwc else 1)
+            if one.is_nhwc:
                 x = x.permute(0, 3, 1, 2)
             x = x.to(one.source_dtype)
             if one.keyword is None:
@@ -110,18 +110,73 @@ class Deployed(nn.Module):
         return self.interface.name_outputs(self.source(*args, **kwargs))
 
 
-def _normalise(photos: Tensor, recipe: Preprocessing) -> Tensor:
-    """`Preprocessing.normalise` in torch operators: uint8 (B, H, W, C) to float, same layout."""
+class Form:
+    """What a target converts: the source behind its interface, with example tensors.
+
+    `module` takes keyword tensors and gives a dictionary of tensors. Targets with the same
+    interface share one form, and with it the export.
+    """
+
+    def __init__(
+        self,
+        module: Deployed,
+        examples: Mapping[str, Tensor],
+        output_names: Sequence[str],
+        labels: Sequence[str] | None,
+    ) -> None:
+        self.module = module
+        self.examples = examples
+        self.interface = module.interface
+        self.output_names = tuple(output_names)
+        self.labels = None if labels is None else tuple(labels)
+        self._exported: torch.export.ExportedProgram | None = None
+
+    def exported(self) -> torch.export.ExportedProgram:
+        """The graph of the module; the first axis of each input is free where the batch is.
+
+        Raises ConversionError when torch cannot export the module, or not with a free batch.
+        """
+        if self._exported is None:
+            try:
+                with torch.no_grad():
+                    self._exported = torch.export.export(
+                        self.module, (), dict(self.examples), dynamic_shapes=self.dynamic_shapes()
+                    )
+            except Exception as error:
+                reason = next((line for line in str(error).splitlines() if line.strip()), "")
+                raise ConversionError(
+                    f"torch cannot export this module: {type(error).__name__}: {reason[:300]}",
+                    "--debug shows all of it",
+                ) from error
+        return self._exported
+
+    def dynamic_shapes(self) -> dict[str, Any] | None:
+        """torch.export's description of the free axes; None where every size is fixed."""
+        limits = [one.spec.dynamic_batch for one in self.interface.inputs]
+        if not any(limits):
+            return None
+        batch = torch.export.Dim("batch", min=1, max=max(limit or 1 for limit in limits))
+        # The one argument of Deployed.forward is its keywords.
+        return {"inputs": {name: {0: batch} for name in self.examples}}
+
+
+def _normalise(photos: Tensor, recipe: Preprocessing, channels: int) -> Tensor:
+    """`Preprocessing.normalise` in torch operators: uint8 photos to float, in the same layout.
+
+    `channels` is the axis of the channels.
+    """
+    shape = [-1 if axis == channels else 1 for axis in range(4)]
     x = photos.to(torch.float32) / 255
     if recipe.channel_order == "bgr":
-        x = x.flip(-1)
-    return (x - torch.tensor(recipe.mean)) / torch.tensor(recipe.std)
+        x = x.flip(channels)
+    return (x - torch.tensor(recipe.mean).view(shape)) / torch.tensor(recipe.std).view(shape)
 
 
 def plan_interface(
     module: nn.Module,
     example_inputs: ExampleInputs,
     *,
+    recipe: Recipe,
     layout: Literal["nchw", "nhwc"],
     preprocessing: Preprocessing | None,
     embed_preprocessing: bool,
@@ -131,17 +186,22 @@ def plan_interface(
 ) -> Interface:
     """Names, shapes and types of the file's inputs for these example inputs of the source.
 
-    The image is the one input of four axes; `layout` and `preprocessing` speak of it.
+    The image is the one input of four axes; `layout`, `preprocessing` and the recipe's input kind
+    and sizes speak of it.
     `file_dtypes` are the target's substitutes for types that it has not (int64 -> int32).
     Raises UsageError where an option speaks of an image and there is none, or names do not fit.
     """
     examples = _as_named(module, example_inputs, input_names)
     images = [name for name, (_, tensor) in examples.items() if tensor.ndim == 4]
-    if (preprocessing is not None or layout == "nhwc") and len(images) != 1:
+    is_image = recipe.input_kind == "image"
+    if (preprocessing or layout == "nhwc" or is_image or recipe.sizes) and len(images) != 1:
         raise UsageError(
-            f"layout and preprocessing need exactly one image input (B,C,H,W); "
+            f"layout, preprocessing, image input and sizes need exactly one image (B,C,H,W); "
             f"this module has {len(images)}"
         )
+    if is_image and layout == "nhwc":
+        raise UsageError("an image input has no layout; leave nhwc out")
+    embed_preprocessing = embed_preprocessing or is_image
     if embed_preprocessing and preprocessing is None:
         raise UsageError("embedding the preprocessing needs to know it", "give mean and std")
     inputs = []
@@ -150,8 +210,21 @@ def plan_interface(
         spec = TensorSpec(name, tuple(tensor.shape), file_dtypes.get(dtype, dtype))
         if name in images:
             spec = _image_spec(spec, layout, preprocessing, embed_preprocessing)
+            spec = dataclasses.replace(
+                spec, kind=recipe.input_kind, sizes=tuple(f"{h}x{w}" for h, w in recipe.sizes)
+            )
+        if recipe.dynamic_batch is not None:
+            _check_batch(name, tensor, recipe.dynamic_batch)
+            spec = dataclasses.replace(spec, dynamic_batch=recipe.dynamic_batch)
         inputs.append(Input(spec, tuple(tensor.shape), tensor.dtype, keyword))
     return Interface(tuple(inputs), tuple(output_names) if output_names else None)
+
+
+def _check_batch(name: str, example: Tensor, limit: int) -> None:
+    if example.ndim == 0:
+        raise UsageError(f"a dynamic batch needs a first axis; input '{name}' is a single number")
+    if example.shape[0] > limit:
+        raise UsageError(f"input '{name}' has a batch of {example.shape[0]}, over {limit}")
 
 
 def _image_spec(

@@ -6,6 +6,7 @@
     │   └── ArtifactError       an artifact that is missing, damaged or was altered
     ├── ConversionError     a module that a target's converter refuses
     ├── RuntimeFailure      a saved file that its runtime cannot run (refusal, crash, time limit)
+    │   └── UnverifiableError   a file that may be right, but that nothing here can judge
     ├── ParityError         a saved file that does not compute what its source computes
     └── DeviceError         a phone or simulator that does not do what it was asked
 
@@ -58,6 +59,10 @@ class ConversionError(MvkitError):
 
 
 class RuntimeFailure(MvkitError):
+    pass
+
+
+class UnverifiableError(RuntimeFailure):
     pass
 
 

@@ -23,7 +23,7 @@ from .preprocessing import Preprocessing
 
 # major.minor. A reader refuses a newer major. A newer minor only adds: fields that are not required
 # and have a default, which a reader that does not know them ignores.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 _VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 Verdict = Literal["pass", "fail", "unverified"]
@@ -50,6 +50,9 @@ class TensorSpec:
     preprocessing: Preprocessing | None = None  # how a photo becomes this input
     preprocessing_embedded: bool = False  # the graph scales and normalises; it takes uint8 photos
     labels: tuple[str, ...] | None = None  # names of the classes along the last axis
+    kind: Literal["tensor", "image"] = "tensor"  # image: the framework's own type for photos
+    sizes: tuple[str, ...] = ()  # HxW that the file takes besides the shape's
+    dynamic_batch: int | None = None  # the largest batch; the file takes any from 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class GraphSummary:
     operators: Mapping[str, int]
     delegate: str | None = None
     partitions: int | None = None  # pieces of the graph that the delegate runs
+    outside: Mapping[str, int] = field(default_factory=dict)  # operators left to the runtime itself
+    planned_memory: int | None = None  # bytes that the file reserves for activations
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,7 @@ class Manifest:
     graph: GraphSummary | None  # None where the file was never opened by a runtime
     parity: ParityRecord
     host_latency: HostLatency | None = None
+    twin: FileRecord | None = None  # of an fp16 file: the fp32 file that it was compared with
 
     def to_json(self) -> str:
         """The document, with a digest over itself so that a changed manifest is noticed."""

@@ -18,17 +18,25 @@ from .manifest import CaseRecord, OutputMetrics, ParityRecord, one_line
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The bound on an output's relative error, and why it is what it is."""
+    """The bounds on an output's error, and why they are what they are."""
 
     relative_error: float
+    least_snr_db: float | None
     reason: str
 
 
 TOLERANCES = {
     "fp32": Tolerance(
         1e-5,
+        None,
         "rounding through the deepest reference network stays below 2e-6, while the smallest "
         "fault worth the name, an epsilon of 1e-6 for 1e-5, is above 1e-5 under loud weights",
+    ),
+    "fp16": Tolerance(
+        0.1,
+        40.0,
+        "half precision rounds each value to 11 bits, 68 dB, and the deepest reference network "
+        "keeps more than 45 dB of them; smaller faults are found by comparing with the fp32 twin",
     ),
 }
 
@@ -97,7 +105,8 @@ def judge(
     outputs that do not depend on the input, which would agree whatever the file computed. Where
     only some outputs are so, the reason names them.
     """
-    tolerance = TOLERANCES[precision].relative_error
+    bounds = TOLERANCES[precision]
+    tolerance = bounds.relative_error
     records: list[CaseRecord] = []
 
     def verdict(which: Any, reason: str) -> ParityRecord:
@@ -127,6 +136,11 @@ def judge(
             f"relative error {worst.relative_error:.1e} in {worst.name} on {worst_case.name}, "
             f"over {tolerance:.0e}",
         )
+    noisiest = _noisiest(records)
+    if bounds.least_snr_db is not None and noisiest and noisiest[1] < bounds.least_snr_db:
+        return verdict(
+            "fail", f"{noisiest[1]:.1f} dB in {noisiest[0]}, under {bounds.least_snr_db:g} dB"
+        )
     for case, result in zip(cases, results, strict=True):
         for name, reference in case.outputs.items():
             if not _agree(reference, result[name], tolerance):
@@ -144,7 +158,20 @@ def judge(
         tried += ", no photo"
     if dull:
         tried += f"; the same for every input: {', '.join(dull)}"
+    if bounds.least_snr_db is not None and noisiest:
+        return verdict("pass", f"at least {noisiest[1]:.1f} dB on {tried}")
     return verdict("pass", f"relative error at most {worst.relative_error:.1e} on {tried}")
+
+
+def _noisiest(records: Sequence[CaseRecord]) -> tuple[str, float] | None:
+    """The output with the lowest SNR, in dB; None where none has any noise."""
+    noisy = [
+        (f"{output.name} on {record.name}", output.snr_db)
+        for record in records
+        for output in record.outputs
+        if output.snr_db is not None
+    ]
+    return min(noisy, key=lambda pair: pair[1], default=None)
 
 
 def _fault_in_kind(case: GoldenCase, result: Arrays) -> tuple[str, str] | None:

@@ -12,10 +12,12 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .manifest import HostRecord
+from .recipe import Recipe
 from .targets import Target, target_named
 
 if TYPE_CHECKING:
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def request_digest(target: str, **what: Any) -> str:
+def request_digest(recipe: Recipe, identity: Any, layout: str, embed_preprocessing: bool) -> str:
     """One digest over all that determines a converted file: options, code and tool versions.
 
-    Needs no torch, so that a repeated command can return before torch is imported.
+    `identity` is plain data that determines the network and its inputs. Needs no torch, so that
+    a repeated command can return before torch is imported.
     """
     document = {
-        "target": target,
+        "recipe": asdict(recipe),
+        "source": identity,
+        "layout": layout,
+        "embed_preprocessing": embed_preprocessing,
         "code": code_digest(Path(__file__).parent),
-        "tools": tool_versions(target_named(target)),
-        **what,
+        "tools": tool_versions(target_named(recipe.target)),
     }
     canonical = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -31,6 +31,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
 # Pillow refuses to decode more pixels than this, and no resized photo may have more either.
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
+SAMPLE_PHOTOS = "photos"  # the folder of the assets that is not for one model alone
+
 
 def read_photo(path: Path) -> Image.Image:
     """Reads a photo as RGB, upright as its EXIF orientation says.
@@ -98,7 +100,7 @@ def load_photos(
 
 
 def sample_photos(
-    preprocessing: Preprocessing, folder: str = "photos"
+    preprocessing: Preprocessing, folder: str = SAMPLE_PHOTOS
 ) -> dict[str, NDArray[np.uint8]]:
     """The photos that come with the kit, as name -> (H, W, C); `folder` is one of its assets."""
     photos = {}

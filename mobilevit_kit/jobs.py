@@ -20,25 +20,29 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from converters import convert, provenance
 from converters.artifact import Artifact, find_unchanged
-from converters.convert import PRECISION
+from converters.convert import Preparation
 from converters.errors import ConversionError, MvkitError, UsageError
-from converters.targets import target_named
+from converters.recipe import Recipe
+from converters.targets import complete, target_named
 
-from .source import SourceRequest, build_source, check_request, identity, user_identity
+from .source import Source, SourceRequest, build_source, check_request, identity, user_identity
 
-Report = Callable[[str, str], None]  # name of the network, phase
+if TYPE_CHECKING:
+    from converters.deploy import Interface
+
+Report = Callable[[str, str], None]  # name of the file, phase
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network to one target."""
+    """One network to one file."""
 
     request: SourceRequest
-    target: str
+    recipe: Recipe
     output_dir: Path
     layout: Literal["nchw", "nhwc"] = "nchw"
     embed_preprocessing: bool = False
@@ -46,6 +50,12 @@ class Job:
     time_on_host: bool = True
     force: bool = False
     verbose: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the converted file will be called."""
+        recipe = complete(self.recipe)
+        return recipe.stem(self.request.name) + target_named(recipe.target).SUFFIX
 
 
 @dataclass(frozen=True)
@@ -60,54 +70,73 @@ class Outcome:
 
 def check_job(job: Job) -> None:
     """Raises for what is wrong with a job before anything heavy is imported."""
-    backend = target_named(job.target)
+    complete(job.recipe)
     check_request(job.request)
-    backend.require()
+    target_named(job.recipe.target).require()
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
     """The same for all jobs of a command, which must not write one file from two networks."""
     for job in jobs:
         check_job(job)
-    for name, count in Counter(job.request.name for job in jobs).items():
+    for name, count in Counter(job.name for job in jobs).items():
         if count > 1:
-            models = " and ".join(job.request.model for job in jobs if job.request.name == name)
+            models = " and ".join(job.request.model for job in jobs if job.name == name)
             raise UsageError(f"the files of {models} would have the same name, {name}")
 
 
-def run_job(job: Job, report: Callable[[str], None] = lambda phase: None) -> Outcome:
+class Workbench:
+    """The network of the last job, kept so that its next target shares what has been done."""
+
+    def __init__(self) -> None:
+        self._request: SourceRequest | None = None
+        self._source: Source | None = None
+        self.preparations: dict[Interface, Preparation] = {}
+
+    def source(self, request: SourceRequest) -> Source:
+        if self._source is None or self._request != request:
+            self._source = None  # two networks need not be in memory at once
+            self.preparations = {}
+            self._source = build_source(request)
+            self._request = request
+        return self._source
+
+
+def run_job(
+    job: Job,
+    report: Callable[[str], None] = lambda phase: None,
+    bench: Workbench | None = None,
+) -> Outcome:
     """Converts and checks, or returns what the same job made before. Errors are raised."""
     check_job(job)
+    recipe = complete(job.recipe)
     request = job.request
-    digest = provenance.request_digest(
-        job.target,
-        source=user_identity(request) if request.is_factory else identity(request),
-        layout=job.layout,
-        embed_preprocessing=job.embed_preprocessing,
-    )
-    backend = target_named(job.target)
-    file = job.output_dir / f"{request.name}-{PRECISION}{backend.SUFFIX}"
+    sizes = recipe.sizes
+    what = user_identity(request) if request.is_factory else identity(request)
     if not job.force:
-        existing = find_unchanged(file, digest, verified=job.verify)
+        digest = provenance.request_digest(recipe, what, job.layout, job.embed_preprocessing)
+        existing = find_unchanged(job.output_dir / job.name, digest, verified=job.verify)
         if existing is not None:
             return Outcome(job, existing, unchanged=True)
     report("building the network")
-    source = build_source(request)
+    bench = bench or Workbench()
+    source = bench.source(request)
     artifact = convert(
         source.module,
         source.examples,
-        job.target,
+        recipe,
         name=request.name,
         output_dir=job.output_dir,
         layout=job.layout,
         preprocessing=source.preprocessing,
         embed_preprocessing=job.embed_preprocessing,
-        photos=source.photos,
+        photos=source.photos | source.photos_at(sizes),
         input_names=source.input_names,
         output_names=source.output_names,
         labels=source.labels,
         origin=source.origin,
-        request=digest,
+        identity=what,
+        preparations=bench.preparations,
         verify=job.verify,
         time_on_host=job.time_on_host,
         force=job.force,
@@ -125,9 +154,10 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outc
     begun to write.
     """
     if workers == 1 or len(jobs) == 1:
+        bench = Workbench()
         for job in jobs:
             with _interruptible(signal.SIGINT):
-                outcome = _guarded(job, functools.partial(report, job.request.name))
+                outcome = _guarded(job, functools.partial(report, job.name), bench)
             yield outcome
         return
     waiting = list(reversed(jobs))
@@ -152,7 +182,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outc
                     yield Outcome(job, error=died)
                     continue
                 if isinstance(message, str):
-                    report(job.request.name, message)
+                    report(job.name, message)
                     continue
                 if waiting:
                     running[pipe] = process, waiting.pop()
@@ -169,7 +199,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> Iterator[Outc
             process.join()
 
 
-def _guarded(job: Job, report: Callable[[str], None]) -> Outcome:
+def _guarded(job: Job, report: Callable[[str], None], bench: Workbench) -> Outcome:
     def phase(what: str) -> None:
         _interrupts.may_raise = what != "converting"
         if _interrupts.seen:
@@ -177,7 +207,7 @@ def _guarded(job: Job, report: Callable[[str], None]) -> Outcome:
         report(what)
 
     try:
-        return run_job(job, phase)
+        return run_job(job, phase, bench)
     except MvkitError as error:
         return Outcome(job, error=error)
     except OSError as error:  # a full disk, above all, where the temporary files are
@@ -294,11 +324,12 @@ def _work(pipe: Connection, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     os.dup2(2, 1)  # standard output is for the command's result
     ended = (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt)
+    bench = Workbench()
     with suppress(*ended):
         while True:
             job: Job = pipe.recv()
             with _interruptible(signal.SIGTERM):
-                outcome = _guarded(job, pipe.send)
+                outcome = _guarded(job, pipe.send, bench)
             if outcome.error is not None:  # a traceback does not go through a pipe
                 outcome.error.add_note("".join(traceback.format_exception(outcome.error)))
             pipe.send(outcome)

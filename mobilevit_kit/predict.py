@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.artifact import load_artifact
+from converters.checking import runtimes_of
 from converters.errors import UsageError
 from converters.manifest import TensorSpec
 from converters.preprocessing import Preprocessing
 from converters.runtimes.base import run_file
-from converters.targets import target_named
+from converters.verify import recipe_of
 
 from .images import load_photos
 from .source import SourceRequest, build_source, preprocessing_of
@@ -49,7 +50,9 @@ def predict_file(file: Path, photos: Sequence[Path]) -> Predictions:
     image, scores = manifest.inputs[0], manifest.outputs[0]
     pixels = load_photos(photos, _recipe(image))
     cases = [{image.name: _input(photo, image)} for photo in pixels.values()]
-    run = run_file(target_named(manifest.target).RUNTIME, file, cases)
+    kind, *_ = runtimes_of(recipe_of(artifact))
+    names = [one.name for one in manifest.outputs]
+    run = run_file(kind, file, cases, inputs=[image.name], outputs=names)
     logits = [result[scores.name] for result in run.results]
     guesses = [_top(one, scores.labels, str(file)) for one in logits]
     return Predictions(manifest.source.weights.describe(), dict(zip(pixels, guesses, strict=True)))

@@ -22,7 +22,7 @@ from converters.manifest import WeightsRecord
 from converters.preprocessing import Preprocessing
 
 from .factory import UserModule, is_factory, load_user_module
-from .images import class_names, sample_photos
+from .images import SAMPLE_PHOTOS, class_names, sample_photos
 from .models.registry import ModelCard, build_network, least_size, model_card
 
 if TYPE_CHECKING:
@@ -102,8 +102,20 @@ class Source:
     output_names: tuple[str, ...] | None
     preprocessing: Preprocessing | None
     photos: dict[str, NDArray[uint8]]
+    photo_folder: str  # of the kit's assets
     labels: tuple[str, ...] | None
     origin: Origin
+
+    def photos_at(self, sizes: Sequence[tuple[int, int]]) -> dict[str, NDArray[uint8]]:
+        """The same photos for other (height, width) of the network's input, by name and size."""
+        if self.preprocessing is None or not self.photos:
+            return {}
+        recipes = [replace(self.preprocessing, size=size) for size in sizes]
+        return {
+            f"{name} {recipe.size[0]}x{recipe.size[1]}": photo
+            for recipe in recipes
+            for name, photo in sample_photos(recipe, self.photo_folder).items()
+        }
 
 
 def parse_input(text: str) -> InputText:
@@ -276,20 +288,18 @@ def _build_reference(request: SourceRequest) -> Source:
     record = checkpoints.load_weights(model, weights, card=card, seed=request.seed)
     height, width = request.input_size or card.input_size
     preprocessing = preprocessing_of(request)
+    folder = card.trained.photos if card.trained else SAMPLE_PHOTOS
     return Source(
         module=model,
         examples=(torch.zeros(request.batch, request.in_channels, height, width),),
         input_names=("image",),
         output_names=("logits",) if classes else ("features",),
         preprocessing=preprocessing,
-        photos=_sample_photos(preprocessing, card) if preprocessing else {},
+        photos=sample_photos(preprocessing, folder) if preprocessing else {},
+        photo_folder=folder,
         labels=_labels(card) if classes == card.num_classes else None,
         origin=Origin("model", card.name, record, request.to_options()),
     )
-
-
-def _sample_photos(recipe: Preprocessing, card: ModelCard) -> dict[str, NDArray[uint8]]:
-    return sample_photos(recipe, card.trained.photos) if card.trained else sample_photos(recipe)
 
 
 def _labels(card: ModelCard) -> tuple[str, ...]:
@@ -319,6 +329,7 @@ def _build_user(request: SourceRequest) -> Source:
         output_names=None,
         preprocessing=request.preprocessing,
         photos=sample_photos(request.preprocessing) if request.preprocessing else {},
+        photo_folder=SAMPLE_PHOTOS,
         labels=None,
         origin=Origin("factory", request.model, record, request.to_options()),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from converters.recipe import Recipe
 from mobilevit_kit.jobs import Job, run_job
 from mobilevit_kit.models import list_models
 from mobilevit_kit.source import SourceRequest
@@ -24,7 +25,7 @@ NOT_SQUARE = {
 
 
 def verdict(request: SourceRequest, folder: Path) -> None:
-    artifact = run_job(Job(request, "tflite", folder, time_on_host=False)).artifact
+    artifact = run_job(Job(request, Recipe("tflite"), folder, time_on_host=False)).artifact
     assert artifact is not None
     parity = artifact.parity
     assert parity.verdict == "pass", parity.reason

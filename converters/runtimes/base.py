@@ -15,14 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, MvkitError, RuntimeFailure, UsageError
+from ..errors import MissingExtraError, MvkitError, RuntimeFailure, UnverifiableError, UsageError
 from ..manifest import GraphSummary, HostLatency, one_line
 
 TIME_LIMIT_S = 600.0
@@ -50,6 +50,20 @@ class FileRun:
     results: tuple[Arrays, ...]
 
 
+@dataclass(frozen=True)
+class SessionRequest:
+    """What a runtime needs to open a file.
+
+    `inputs` and `outputs` are the names that the manifest gives them, in order, for formats that
+    store none themselves.
+    """
+
+    file: str
+    threads: int
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+
+
 class Session(Protocol):
     """A loaded file, inside the child."""
 
@@ -66,16 +80,20 @@ def run_file(
     file: Path,
     cases: Sequence[Arrays],
     *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     threads: int = 1,
     timed_runs: int = 0,
     time_limit_s: float = TIME_LIMIT_S,
 ) -> FileRun:
     """Runs `file` on each set of inputs in a child process.
 
-    `kind` names the runtime (`tflite`); `timed_runs` more runs of the first case give a rough
-    latency. Raises RuntimeFailure when the runtime refuses the file, crashes, answers with
-    something else or passes the limits on time and memory; MissingExtraError when it is not
-    installed.
+    `kind` names the runtime (`tflite`); `inputs` and `outputs` are the names in order, for a file
+    that has none. `timed_runs` more runs of the first case give a rough latency.
+
+    Raises RuntimeFailure when the runtime refuses the file, crashes, answers with something else
+    or passes the limits on time and memory; UnverifiableError when it knows that it cannot judge
+    the file; MissingExtraError when it is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="mvkit-run-") as folder:
         given, returned = Path(folder, "in.npz"), Path(folder, "out.npz")
@@ -85,11 +103,12 @@ def run_file(
             raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
         request = {
             "kind": kind,
-            "file": str(file.resolve()),
-            "inputs": str(given),
-            "outputs": str(returned),
+            "session": asdict(
+                SessionRequest(str(file.resolve()), threads, tuple(inputs), tuple(outputs))
+            ),
+            "given": str(given),
+            "returned": str(returned),
             "cases": len(cases),
-            "threads": threads,
             "timed_runs": timed_runs,
             "time_limit_s": time_limit_s,
             "memory_limit": memory_limit(),
@@ -104,6 +123,8 @@ def run_file(
                 failure = MissingExtraError(
                     one_line(missing["package"]), one_line(missing["extra"])
                 )
+            elif "unverifiable" in answer:
+                failure = UnverifiableError(f"{file}: {one_line(answer['unverifiable'], 300)}")
             elif "error" in answer:
                 reason = one_line(answer["error"], 300)
                 failure = RuntimeFailure(f"{file}: the runtime refuses this file: {reason}")

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, UnverifiableError
 from ..manifest import one_line
-from .base import SENTINEL, Session, split_cases
+from .base import SENTINEL, Session, SessionRequest, split_cases
 
 _WARMUP_RUNS = 3
 _GRACE_S = 5.0  # the parent's own time limit comes first
@@ -33,20 +33,21 @@ _GRACE_S = 5.0  # the parent's own time limit comes first
 def main(request: Mapping[str, Any]) -> dict[str, Any]:
     """Loads the file, runs every case, and stores the outputs."""
     backend = importlib.import_module(f"converters.runtimes.{request['kind']}")
-    session: Session = backend.open_session(request["file"], threads=request["threads"])
-    with np.load(request["inputs"], allow_pickle=False) as archive:
+    wanted = SessionRequest(**request["session"])
+    session: Session = backend.open_session(wanted)
+    with np.load(request["given"], allow_pickle=False) as archive:
         cases = split_cases(archive, request["cases"])
     outputs = {
         f"{i}/{name}": array
         for i, case in enumerate(cases)
         for name, array in session.run(case).items()
     }
-    np.savez(request["outputs"], allow_pickle=False, **outputs)
+    np.savez(request["returned"], allow_pickle=False, **outputs)
     latency = None
     if request["timed_runs"] and cases:
         median = _median_ms(session.run, cases[0], request["timed_runs"])
         latency = {
-            "threads": request["threads"],
+            "threads": wanted.threads,
             "runs": request["timed_runs"],
             "median_ms": median,
         }
@@ -96,6 +97,8 @@ def serve(request: Mapping[str, Any]) -> None:
         answer = main(request)
     except MissingExtraError as error:
         answer = {"missing": {"package": error.package, "extra": error.extra}}
+    except UnverifiableError as error:
+        answer = {"unverifiable": str(error)}
     except Exception as error:
         answer = {"error": one_line(f"{type(error).__name__}: {error}", 300)}
     os.write(stdout, f"\n{json.dumps({SENTINEL: answer})}\n".encode())

@@ -12,7 +12,7 @@ import numpy as np
 from ..artifact import Arrays
 from ..errors import MissingExtraError
 from ..manifest import GraphSummary
-from .base import Port
+from .base import Port, SessionRequest
 
 
 class TfliteSession:
@@ -42,8 +42,8 @@ class TfliteSession:
         return GraphSummary(_operators(self._file), "XNNPACK" if delegates else None, delegates)
 
 
-def open_session(file: str, threads: int) -> TfliteSession:
-    return TfliteSession(file, threads)
+def open_session(request: SessionRequest) -> TfliteSession:
+    return TfliteSession(request.file, request.threads)
 
 
 def _ports(details: dict[str, Any]) -> tuple[Port, ...]:

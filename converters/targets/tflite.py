@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConversionError, MissingExtraError
+from ..recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from ..deploy import Form
 
 SUFFIX = ".tflite"
 TOOLS = ("torch", "litert-torch", "ai-edge-litert")
 FILE_DTYPES = {"int64": "int32", "float64": "float32"}  # litert-torch narrows them at the border
-RUNTIME = "tflite"
+OPTIONS = ("dynamic_batch",)
 
 
 def require() -> None:
@@ -24,11 +24,21 @@ def require() -> None:
             raise MissingExtraError(package.replace("_", "-"), extra)
 
 
-def save(module: nn.Module, examples: Mapping[str, Tensor], path: Path) -> None:
+def complete(recipe: Recipe) -> Recipe:
+    return recipe
+
+
+def runtime(recipe: Recipe) -> str:
+    return "tflite"
+
+
+def save(form: Form, path: Path, recipe: Recipe) -> None:
     import litert_torch
 
     try:
-        edge_model = litert_torch.convert(module, sample_kwargs=dict(examples))
+        edge_model = litert_torch.convert(
+            form.module, sample_kwargs=dict(form.examples), dynamic_shapes=form.dynamic_shapes()
+        )
     except OSError:
         raise  # the disk, not the module
     except Exception as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import ImageSize, ModelName, Output, TargetName, output_options
+from .options import ImageSize, ImageSizes, ModelName, Output, TargetNames, output_options
 
 if TYPE_CHECKING:
     from mobilevit_kit.jobs import Outcome
@@ -18,7 +18,46 @@ if TYPE_CHECKING:
 @click.command(short_help="Converts networks and checks each saved file.")
 @click.argument("models", metavar="[MODEL]...", nargs=-1, type=ModelName())
 @click.option("--all", "every", is_flag=True, help="All the reference models.")
-@click.option("--target", required=True, type=TargetName(), help="What to convert to: tflite.")
+@click.option(
+    "--target",
+    required=True,
+    type=TargetNames(),
+    help="What to convert to: tflite, coreml, executorch, several with commas, or all.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 (coreml) is checked against its fp32 twin, which is made too.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["xnnpack", "portable", "coreml"]),
+    help="executorch: what runs the graph.  [default: xnnpack]",
+)
+@click.option(
+    "--minimum-deployment-target",
+    type=click.Choice(["iOS16", "iOS17", "iOS18"]),
+    help="coreml.  [default: iOS16]",
+)
+@click.option(
+    "--input-kind",
+    type=click.Choice(["tensor", "image"]),
+    default="tensor",
+    show_default=True,
+    help="coreml: an image input takes a photo, and the file normalises it.",
+)
+@click.option(
+    "--sizes",
+    type=ImageSizes(),
+    help="coreml: image sizes that the file takes besides its own, as in 192x192,320x320.",
+)
+@click.option("--dynamic-batch", is_flag=True, help="The file takes 1 to 8 images at once.")
+@click.option("--author", help="coreml: for the file's metadata.")
+@click.option("--licence", help="coreml: for the file's metadata.")
+@click.option("--model-version", help="coreml: for the file's metadata.")
+@click.option("--description", help="coreml: for the file's metadata.")
 @click.option("--input-size", type=ImageSize(), help="Image size, as in 192x320.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images in one run.")
 @click.option("--num-classes", type=int, help="1000, or as trained; 0: no classifier.")
@@ -74,6 +113,16 @@ def convert(
     models: tuple[str, ...],
     every: bool,
     target: str,
+    precision: Any,
+    backend: str | None,
+    minimum_deployment_target: str | None,
+    input_kind: Any,
+    sizes: tuple[tuple[int, int], ...] | None,
+    dynamic_batch: bool,
+    author: str | None,
+    licence: str | None,
+    model_version: str | None,
+    description: str | None,
     input_size: tuple[int, int] | None,
     batch: int,
     num_classes: int | None,
@@ -88,7 +137,7 @@ def convert(
     force: bool,
     no_verify: bool,
     output: Output,
-    **recipe: Any,
+    **preprocessing: Any,
 ) -> int:
     """Converts networks and checks each saved file against its source.
 
@@ -100,6 +149,8 @@ def convert(
     exits with 1.
     """
     from converters.errors import UsageError
+    from converters.recipe import BATCH_LIMIT, Recipe
+    from converters.targets import for_targets, parse_targets
     from mobilevit_kit.jobs import Job, check_jobs, run_jobs
     from mobilevit_kit.models import list_models
     from mobilevit_kit.source import SourceRequest, parse_input
@@ -111,35 +162,54 @@ def convert(
     if not models:
         raise UsageError("no model is named", "`mvkit models` lists them; --all converts each")
     parsed = tuple(parse_input(text) for text in inputs)
+    targets = parse_targets(target)
+    recipes = for_targets(
+        targets,
+        Recipe(
+            targets[0],
+            precision=precision,
+            backend=backend,
+            minimum_deployment_target=minimum_deployment_target,
+            input_kind=input_kind,
+            sizes=sizes or (),
+            dynamic_batch=BATCH_LIMIT if dynamic_batch else None,
+            author=author,
+            licence=licence,
+            version=model_version,
+            description=description,
+        ),
+    )
     todo = []
     for model in dict.fromkeys(models):
         request = SourceRequest(
             model, weights, seed, num_classes, in_channels, input_size, batch, parsed
         )
-        job = Job(
-            request=_with_preprocessing(request, **recipe),
-            target=target,
-            output_dir=output_dir,
-            layout=layout or ("nhwc" if embed_preprocessing else "nchw"),
-            embed_preprocessing=embed_preprocessing,
-            verify=not no_verify,
-            time_on_host=jobs == 1,  # beside another conversion a time would mean little
-            force=force,
-            verbose=output.verbose,
-        )
-        todo.append(job)
+        request = _with_preprocessing(request, **preprocessing)
+        for recipe in recipes:
+            job = Job(
+                request=request,
+                recipe=recipe,
+                output_dir=output_dir,
+                layout=layout or ("nhwc" if embed_preprocessing else "nchw"),
+                embed_preprocessing=embed_preprocessing,
+                verify=not no_verify,
+                time_on_host=jobs == 1,  # beside another conversion a time would mean little
+                force=force,
+                verbose=output.verbose,
+            )
+            todo.append(job)
     check_jobs(todo)
 
     outcomes = []
-    bars = progress(len(todo), f"to {target}", quiet=output.quiet)
+    bars = progress(len(todo), f"to {', '.join(targets)}", quiet=output.quiet)
     with bars as (phase, done), results_only():
         for outcome in run_jobs(todo, jobs, phase):
-            done(outcome.job.request.name)
+            done(outcome.job.name)
             outcomes.append(outcome)
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error
-    order = {job.request.model: i for i, job in enumerate(todo)}
-    outcomes.sort(key=lambda outcome: order[outcome.job.request.model])
+    order = {job.name: i for i, job in enumerate(todo)}
+    outcomes.sort(key=lambda outcome: order[outcome.job.name])
     _print(outcomes, output)
     return max(_exit_code(outcome) for outcome in outcomes)
 
@@ -190,12 +260,15 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
         verdict_text,
     )
 
+    several = len({outcome.job.recipe.target for outcome in outcomes}) > 1
     for outcome in outcomes:
         if outcome.error is not None:
             if output.debug:
                 traceback.print_exception(outcome.error)
             model, text = outcome.job.request.model, str(outcome.error)
-            click.echo(f"mvkit: {text if model in text else f'{model}: {text}'}", err=True)
+            text = text if model in text else f"{model}: {text}"
+            where = f"{outcome.job.recipe.target}: " if several else ""
+            click.echo(f"mvkit: {where}{text}", err=True)
     if output.json:
         print_json([_document(outcome) for outcome in outcomes])
     if output.json or output.quiet:
@@ -207,7 +280,7 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
     for outcome in outcomes:
         artifact = outcome.artifact
         if artifact is None:
-            table.add_row(outcome.job.request.name, "-", verdict_text("error"), "-", "-", "")
+            table.add_row(outcome.job.name, "-", verdict_text("error"), "-", "-", "")
             continue
         table.add_row(
             str(artifact.path),
@@ -234,7 +307,10 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
 
 def _document(outcome: Outcome) -> dict[str, Any]:
     """One result for `--json`."""
-    document: dict[str, Any] = {"model": outcome.job.request.model, "target": outcome.job.target}
+    document: dict[str, Any] = {
+        "model": outcome.job.request.model,
+        "target": outcome.job.recipe.target,
+    }
     if outcome.error is not None:
         return {**document, "status": "error", "error": str(outcome.error)}
     artifact = outcome.artifact

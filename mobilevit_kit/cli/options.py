@@ -64,17 +64,31 @@ class ModelName(click.ParamType[str]):
         return [CompletionItem(name) for name in list_models(f"{incomplete}*")]
 
 
-class TargetName(click.ParamType[str]):
-    """A target; an unknown one is refused, with a suggestion, by `converters.targets`."""
+class TargetNames(click.ParamType[tuple[str, ...]]):
+    """Targets, separated by commas, or "all"; see `converters.targets.parse_targets`."""
 
-    name = "target"
+    name = "targets"
 
     def shell_complete(
         self, context: click.Context, parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         from converters.targets import TARGETS
 
-        return [CompletionItem(name) for name in TARGETS if name.startswith(incomplete)]
+        before, comma, last = incomplete.rpartition(",")
+        names = TARGETS if comma else (*TARGETS, "all")
+        return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
+
+
+class ImageSizes(click.ParamType[tuple[tuple[int, int], ...]]):
+    """Several HxW, separated by commas."""
+
+    name = "HxW,..."
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[tuple[int, int], ...]:
+        size = ImageSize()
+        return tuple(size.convert(part, parameter, context) for part in str(value).split(","))
 
 
 class ImageSize(click.ParamType[tuple[int, int]]):

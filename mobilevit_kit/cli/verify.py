@@ -25,9 +25,19 @@ if TYPE_CHECKING:
     help="Build the PyTorch source again and compare with that (needs torch).",
 )
 @click.option("--weights", metavar="FILE", help="The source's weights file, if it has moved since.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["evaluator", "coreml", "both"]),
+    help="What runs a CoreML package: the kit's evaluator, the framework (macOS), or both.  "
+    "[default: both on macOS, else the evaluator]",
+)
 @output_options
 def verify(
-    files: tuple[Path, ...], against_source: bool, weights: str | None, output: Output
+    files: tuple[Path, ...],
+    against_source: bool,
+    weights: str | None,
+    runtime: Any,
+    output: Output,
 ) -> int:
     """Runs converted files and compares them with the tensors that were stored beside them.
 
@@ -46,7 +56,7 @@ def verify(
         for file in files:
             phase(file.name, "running the file")
             try:
-                results.append((file, _verify(file, against_source, weights)))
+                results.append((file, _verify(file, against_source, weights, runtime)))
             except MvkitError as error:
                 if len(files) == 1:
                     raise
@@ -56,15 +66,15 @@ def verify(
     return max(_exit_code(result) for _, result in results)
 
 
-def _verify(file: Path, against_source: bool, weights: str | None) -> Verification:
+def _verify(file: Path, against_source: bool, weights: str | None, runtime: Any) -> Verification:
     from converters.verify import verify as verify_file
 
     if not against_source:
-        return verify_file(file)
+        return verify_file(file, runtime=runtime)
     from mobilevit_kit.source import rebuild_source
 
     source = rebuild_source(file, weights)
-    return verify_file(file, source.module, source.examples)
+    return verify_file(file, source.module, source.examples, runtime=runtime)
 
 
 def _exit_code(result: Verification | MvkitError) -> int:

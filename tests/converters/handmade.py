@@ -32,7 +32,7 @@ from converters.manifest import (
 from converters.preprocessing import Preprocessing
 
 FILE = "net-fp32.tflite"
-GOLDEN = "net-fp32.golden.npz"
+GOLDEN = "net-fp32.tflite.golden.npz"
 _NO_FILE = "0" * 64
 
 

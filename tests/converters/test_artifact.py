@@ -144,8 +144,8 @@ def test_a_manifest_that_is_no_text_or_far_too_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (FILE + ".json", "name the .tflite file"),
-        (GOLDEN, "name the .tflite file"),
+        (FILE + ".json", "name the file that it stands beside"),
+        (GOLDEN, "name the file that it stands beside"),
         ("absent.tflite", "no such file"),
         ("", "is a folder"),
         ("sub", "is a folder"),

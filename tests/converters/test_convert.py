@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from converters import Artifact, convert, load_artifact
+from converters.deploy import Form
 from converters.errors import ConversionError, RuntimeFailure, UsageError
 from converters.loud import loud_weights_
 from converters.preprocessing import Preprocessing
+from converters.recipe import Recipe
 from converters.targets import tflite
 from tests.networks import Classifier, make_case
 
@@ -135,7 +137,7 @@ def test_another_function_under_the_same_name_is_noticed(tmp_path: Path) -> None
 def test_a_file_that_does_not_run_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tflite, "save", lambda module, examples, path: path.write_bytes(b"TFL3"))
+    monkeypatch.setattr(tflite, "save", lambda form, path, recipe: path.write_bytes(b"TFL3"))
     with pytest.raises(RuntimeFailure, match=r"^the new Classifier-fp32.tflite: the runtime"):
         convert(Classifier(), torch.ones(1, 3, 32, 48), output_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -164,18 +166,18 @@ def test_a_failed_file_never_has_the_good_name(
 ) -> None:
     save = tflite.save
 
-    def save_another(module: nn.Module, examples: Any, path: Path) -> None:
+    def save_another(form: Form, path: Path, recipe: Recipe) -> None:
         with torch.no_grad():
-            module.source.fc.weight[3] *= 1.001  # type: ignore[union-attr]
-            save(module, examples, path)
+            form.module.source.fc.weight[3] *= 1.001  # type: ignore[union-attr]
+            save(form, path, recipe)
 
     monkeypatch.setattr(tflite, "save", save_another)
     case = make_case("classifier")
     artifact = convert(case.module, case.example_inputs, output_dir=tmp_path, **case.options)
     assert artifact.parity.verdict == "fail"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "Classifier-fp32-FAILED.golden.npz",
         "Classifier-fp32-FAILED.tflite",
+        "Classifier-fp32-FAILED.tflite.golden.npz",
         "Classifier-fp32-FAILED.tflite.json",
     ]
     assert load_artifact(artifact.path).parity.verdict == "fail"

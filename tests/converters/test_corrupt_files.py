@@ -186,7 +186,7 @@ agree = {}
 for file in sys.argv[1:]:
     interpreter = Interpreter(file, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     runner = interpreter.get_signature_runner()
-    golden = np.load(file.replace(".tflite", ".golden.npz"))
+    golden = np.load(file + ".golden.npz")
     cases = [key.removesuffix("/in/image") for key in golden.files if key.endswith("/in/image")]
     agree[file] = len(cases) == 6
     for case in cases:

@@ -26,36 +26,42 @@ from converters.provenance import (
     state_digest,
     tool_versions,
 )
+from converters.recipe import Recipe
 from converters.targets import tflite
 
 
 def test_the_same_request_has_the_same_digest_in_another_process() -> None:
     what = {"name": "x", "size": (1, 2), "deep": {"b": 1, "a": None}}
-    assert request_digest("tflite", **what) == request_digest("tflite", **what)
+    recipe = Recipe("tflite")
+    digest = request_digest(recipe, what, "nchw", False)
+    assert request_digest(recipe, what, "nchw", False) == digest
     code = (
         "import json, sys; from converters.provenance import request_digest;"
-        "print(request_digest('tflite', **json.loads(sys.argv[1])))"
+        "from converters.recipe import Recipe;"
+        "print(request_digest(Recipe('tflite'), json.loads(sys.argv[1]), 'nchw', False))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(what)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == request_digest("tflite", **what)
+    assert done.stdout.strip() == digest
 
 
 def test_a_request_that_differs_in_anything_has_another_digest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digests = [
-        request_digest("tflite", layout="nchw", seed=0),
-        request_digest("tflite", layout="nhwc", seed=0),
-        request_digest("tflite", layout="nchw", seed=1),
-        request_digest("tflite", layout="nchw", seed="0"),
-        request_digest("tflite", layout="nchw"),
+        request_digest(Recipe("tflite"), {"seed": 0}, "nchw", False),
+        request_digest(Recipe("tflite"), {"seed": 0}, "nhwc", False),
+        request_digest(Recipe("tflite"), {"seed": 0}, "nchw", True),
+        request_digest(Recipe("tflite"), {"seed": 1}, "nchw", False),
+        request_digest(Recipe("tflite"), {"seed": "0"}, "nchw", False),
+        request_digest(Recipe("tflite"), {}, "nchw", False),
+        request_digest(Recipe("tflite", dynamic_batch=8), {}, "nchw", False),
     ]
     monkeypatch.setattr(provenance, "tool_versions", lambda _: {"torch": "99.0"})
-    digests.append(request_digest("tflite", layout="nchw", seed=0))
+    digests.append(request_digest(Recipe("tflite"), {"seed": 0}, "nchw", False))
     monkeypatch.setattr(provenance, "code_digest", lambda _: "other code")
-    digests.append(request_digest("tflite", layout="nchw", seed=0))
+    digests.append(request_digest(Recipe("tflite"), {"seed": 0}, "nchw", False))
     assert len(set(digests)) == len(digests)
 
 

@@ -115,7 +115,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def quick_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Conversions write a file at once, which only --no-verify can accept."""
 
-    def save(module: object, examples: object, path: Path) -> None:
+    def save(form: object, path: Path, recipe: object) -> None:
         path.write_bytes(b"a file of some target")
 
     monkeypatch.setattr(tflite, "save", save)

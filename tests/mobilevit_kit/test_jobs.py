@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from converters.errors import ConversionError, MvkitError, UsageError
+from converters.recipe import Recipe
 from converters.targets import tflite
 from mobilevit_kit import jobs, source
 from mobilevit_kit.jobs import Job, Outcome, check_job, check_jobs, run_job, run_jobs
@@ -23,7 +24,8 @@ NET_INPUT = own().inputs
 
 def job(model: str = "net.py:make", **options: Any) -> Job:
     request = SourceRequest(model, inputs=NET_INPUT)
-    return Job(**{"request": request, "target": "tflite", "output_dir": Path("out"), **options})
+    given = {"request": request, "recipe": Recipe("tflite"), "output_dir": Path("out")}
+    return Job(**{**given, **options})
 
 
 def quiet(name: str, phase: str) -> None:
@@ -32,11 +34,11 @@ def quiet(name: str, phase: str) -> None:
 
 def test_checks_that_import_nothing() -> None:
     with pytest.raises(UsageError, match="unknown target 'tflight'; did you mean tflite"):
-        check_job(job(target="tflight"))
+        check_job(job(recipe=Recipe("tflight")))
     with pytest.raises(UsageError, match="unknown model 'mobilevit_xz'; did you mean"):
-        check_job(Job(SourceRequest("mobilevit_xz"), "tflite", Path("out")))
+        check_job(Job(SourceRequest("mobilevit_xz"), Recipe("tflite"), Path("out")))
     check_jobs([job("a.py:make"), job("a.py:other"), job("b.py:make")])
-    with pytest.raises(UsageError, match=r"a/net.py:make and b/net.py:make .*, net-make"):
+    with pytest.raises(UsageError, match=r"a/net.py:make and b/net.py:make .*, net-make-fp32"):
         check_jobs([job("a/net.py:make"), job("c.py:make"), job("b/net.py:make")])
 
 
@@ -47,8 +49,8 @@ def test_phases_and_the_second_time(workplace: Path, quick_conversion: None) -> 
     assert outcome.artifact is not None and not outcome.unchanged
     before = contents(Path("out"))
     assert sorted(before) == [
-        "net-make-fp32.golden.npz",
         "net-make-fp32.tflite",
+        "net-make-fp32.tflite.golden.npz",
         "net-make-fp32.tflite.json",
     ]
     phases.clear()
@@ -121,11 +123,11 @@ def test_ctrl_c_waits_until_a_vendors_converter_returns(
     """
     returned = []
 
-    def save(module: Any, examples: Any, path: Path) -> None:
+    def save(form: Any, path: Path, recipe: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         path.write_bytes(b"converted")
-        returned.append(module)
+        returned.append(form)
         if fails:
             raise ConversionError("no such operator")
 
@@ -135,7 +137,7 @@ def test_ctrl_c_waits_until_a_vendors_converter_returns(
         list(run_jobs([job(verify=False), job("net.py:Net", verify=False)], 1, quiet))
     assert len(returned) == 1 and contents(Path("out")) == {}
     assert signal.getsignal(signal.SIGINT) is handler
-    monkeypatch.setattr(tflite, "save", lambda module, examples, path: path.write_bytes(b"file"))
+    monkeypatch.setattr(tflite, "save", lambda form, path, recipe: path.write_bytes(b"file"))
     (outcome,) = run_jobs([job(verify=False)], 1, quiet)
     assert outcome.error is None
 

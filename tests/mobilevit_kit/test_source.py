@@ -13,6 +13,7 @@ from torch import nn
 
 from converters.errors import MissingExtraError, UsageError
 from converters.preprocessing import Preprocessing
+from converters.recipe import Recipe
 from mobilevit_kit import source
 from mobilevit_kit.jobs import Job, run_job
 from mobilevit_kit.source import (
@@ -280,7 +281,7 @@ def test_a_request_survives_the_manifest(request_: SourceRequest) -> None:
 
 
 def converted(request_: SourceRequest) -> Path:
-    outcome = run_job(Job(request_, "tflite", Path("out"), verify=False))
+    outcome = run_job(Job(request_, Recipe("tflite"), Path("out"), verify=False))
     assert outcome.artifact is not None
     return outcome.artifact.path
 

@@ -75,7 +75,7 @@ class Session:
     def summary(self):
         return GraphSummary({"MUL": 1})
 
-def open_session(file, threads):
+def open_session(request):
     return Session()
 """
 
@@ -128,7 +128,7 @@ def say(answer: Any) -> str:
 
 _SAVE = """
 import numpy as np
-np.savez(request["outputs"], **{"0/y": np.ones(3), "1/y": np.ones(3)})
+np.savez(request["returned"], **{"0/y": np.ones(3), "1/y": np.ones(3)})
 """
 
 
@@ -153,7 +153,7 @@ def test_what_a_runtime_prints_does_not_reach_the_answer(runtime: Stand) -> None
         import os
         os.write(1, b"as the process starts, without a line break")
 
-        def open_session(file, threads):
+        def open_session(request):
             print("no line break", end="", flush=True)
             os.write(1, b'\\n{"mvkit-child": {"error": "not mine"}}\\n')
             os.write(2, b"INFO: created")
@@ -214,7 +214,7 @@ def test_a_broken_child_is_one_line(code: str, message: str, child: Stand) -> No
 )
 def test_a_broken_archive_of_outputs_is_one_line(code: str, message: str, child: Stand) -> None:
     child(
-        "import numpy as np, zipfile\nout, x = request['outputs'], np.ones(3)\n"
+        "import numpy as np, zipfile\nout, x = request['returned'], np.ones(3)\n"
         f"{code}\n{say(ANSWER)}"
     )
     assert message in failure()
@@ -265,13 +265,13 @@ def test_no_room_for_the_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     ("code", "message"),
     [
         (
-            "def open_session(file, threads): raise ValueError('two\\nlines')",
+            "def open_session(request): raise ValueError('two\\nlines')",
             "ValueError: two lines",
         ),
-        ("def open_session(file, threads): raise MemoryError", "refuses this file: MemoryError"),
-        ("def open_session(file, threads): raise RuntimeError('x' * 10**7)", "RuntimeError: xxx"),
-        ("def open_session(file, threads): raise RuntimeError('\\udc80')", "RuntimeError: ?"),
-        ("def open_session(file, threads): open_session(file, threads)", "RecursionError"),
+        ("def open_session(request): raise MemoryError", "refuses this file: MemoryError"),
+        ("def open_session(request): raise RuntimeError('x' * 10**7)", "RuntimeError: xxx"),
+        ("def open_session(request): raise RuntimeError('\\udc80')", "RuntimeError: ?"),
+        ("def open_session(request): open_session(request)", "RecursionError"),
         ("Session.run = lambda self, inputs: inputs['z']", "KeyError: 'z'"),
         ("Session.run = lambda self, inputs: {'y': {1}}", "refuses this file: ValueError"),
         ("Session.summary = lambda self: 1 / 0", "ZeroDivisionError"),
@@ -357,10 +357,11 @@ def test_interrupting_the_command_ends_the_child(child: Stand, tmp_path: Path) -
 
 def test_a_child_without_a_parent_ends_by_itself(tmp_path: Path) -> None:
     """Should the command be killed, nobody is left to stop a file that hangs."""
-    hang = "import time\ndef open_session(file, threads): time.sleep(600)"
+    hang = "import time\ndef open_session(request): time.sleep(600)"
     python = instead_of_python(_AS_RUNTIME.format(code=hang), tmp_path)
     request = {
-        "kind": "standin", "file": "x", "inputs": "x", "outputs": "x", "cases": 0, "threads": 1,
+        "kind": "standin", "session": {"file": "x", "threads": 1}, "given": "x",
+        "returned": "x", "cases": 0,
         "timed_runs": 0, "memory_limit": 2**40, "time_limit_s": -4.5,
     }  # fmt: skip
     done = subprocess.run([python, json.dumps(request)], timeout=30, check=False)
@@ -371,7 +372,7 @@ def test_memory_is_refused_before_the_machine_has_none(
     runtime: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "memory_limit", lambda: 256 * 2**20)
-    runtime("def open_session(file, threads): np.ones(2**27)")  # 1 GiB
+    runtime("def open_session(request): np.ones(2**27)")  # 1 GiB
     assert "MemoryError: Unable to allocate 1.00 GiB" in failure()
     runtime("Session.run = lambda self, inputs: {'y': np.ones(2**22)[:3]}")  # 32 MiB
     assert run_file("standin", FILE, CASES).results[0]["y"].shape == (3,)

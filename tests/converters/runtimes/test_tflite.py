@@ -18,7 +18,7 @@ from converters import Artifact, load_artifact
 from converters.artifact import GoldenCase
 from converters.errors import RuntimeFailure
 from converters.runtimes import base
-from converters.runtimes.base import run_file
+from converters.runtimes.base import SessionRequest, run_file
 from converters.runtimes.tflite import _operators, open_session
 from converters.verify import verify
 from tests.converters.handmade import assert_one_line, resign
@@ -211,7 +211,7 @@ def test_threads_do_not_change_the_outputs(converted: Converted) -> None:
 def test_results_are_copies(converted: Converted) -> None:
     """A view of the interpreter's memory would change with the next run."""
     artifact = converted("classifier")
-    session = open_session(str(artifact.path), 1)
+    session = open_session(SessionRequest(str(artifact.path), 1))
     a, b = (case.inputs for case in artifact.golden()[:2])
     first = session.run(a)["output"]
     kept = first.copy()

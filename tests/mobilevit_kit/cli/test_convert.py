@@ -62,8 +62,8 @@ def test_json_of_a_users_network(user_artifact: Path) -> None:
     assert result["verdict"] == "pass" and 0 < result["relative_error"] <= 1e-5
     assert result["host_latency_ms"] > 0 and result["seconds"] > 0
     assert names(user_artifact.parent) == [
-        "net-make-fp32.golden.npz",
         "net-make-fp32.tflite",
+        "net-make-fp32.tflite.golden.npz",
         "net-make-fp32.tflite.json",
     ]
     (image,) = manifest.inputs
@@ -281,7 +281,7 @@ def test_a_damaged_file_under_the_name_needs_force(
 ) -> None:
     call = ("convert", "net.py:make", *TO_TFLITE, *NET_INPUT, "--no-verify")
     mvkit(*call)
-    Path("mvkit-out/net-make-fp32.golden.npz").unlink()
+    Path("mvkit-out/net-make-fp32.tflite.golden.npz").unlink()
     result = mvkit(*call)
     assert result.code == 2 and "exists but is not whole" in result.line
     assert mvkit(*call, "--force").code == 0
@@ -331,10 +331,10 @@ def test_a_faulty_file_is_kept_under_a_telling_name(
 ) -> None:
     save = tflite.save
 
-    def save_another(module: Any, examples: Any, path: Path) -> None:
+    def save_another(form: Any, path: Path, recipe: Any) -> None:
         with torch.no_grad():
-            module.source.fc.bias[3] += 1e-3
-        save(module, examples, path)
+            form.module.source.fc.bias[3] += 1e-3
+        save(form, path, recipe)
 
     monkeypatch.setattr(tflite, "save", save_another)
     call = ("convert", "net.py:make", *TO_TFLITE, *NET_INPUT)
@@ -343,8 +343,8 @@ def test_a_faulty_file_is_kept_under_a_telling_name(
     assert "mvkit-out/net-make-fp32-FAILED.tflite" in result.out and " fail " in result.out
     assert "checked  relative error " in result.out
     assert names(Path("mvkit-out")) == [
-        "net-make-fp32-FAILED.golden.npz",
         "net-make-fp32-FAILED.tflite",
+        "net-make-fp32-FAILED.tflite.golden.npz",
         "net-make-fp32-FAILED.tflite.json",
     ]
     result = mvkit("verify", "mvkit-out/net-make-fp32-FAILED.tflite")

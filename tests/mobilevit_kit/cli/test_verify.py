@@ -151,7 +151,7 @@ def become_a_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, truncate, alter, empty, become_a_folder])
-@pytest.mark.parametrize("part", ["tflite", "tflite.json", "golden.npz"])
+@pytest.mark.parametrize("part", ["tflite", "tflite.json", "tflite.golden.npz"])
 def test_each_damaged_part_is_one_line(
     mvkit: Call, user_copy: Path, part: str, damage: Callable[[Path], None]
 ) -> None:
@@ -184,7 +184,7 @@ def test_a_manifest_from_the_future(mvkit: Call, user_copy: Path) -> None:
         ("net.py", "net.py.json"),
         ("mvkit-out", "mvkit-out"),
         ("mvkit-out/net-make-fp32.tflite.json", "this is the proof beside a converted file"),
-        ("mvkit-out/net-make-fp32.golden.npz", "this is the proof beside a converted file"),
+        ("mvkit-out/net-make-fp32.tflite.golden.npz", "this is the proof beside a converted file"),
         ("mobilevit_xs", "mobilevit_xs: no such file"),
     ],
 )

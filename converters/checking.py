@@ -1,0 +1,139 @@
+"""A saved file is run on its golden cases and judged; an fp16 file also by its fp32 twin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from . import parity
+from .artifact import GoldenCase
+from .errors import UnverifiableError, UsageError
+from .manifest import GraphSummary, HostLatency, ParityRecord, Verdict
+from .recipe import Recipe
+from .runtimes.base import TIME_LIMIT_S, run_file
+from .targets import target_named
+
+CoreMLRuntime = Literal["evaluator", "coreml", "both"]
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """What running a saved file on its golden cases showed."""
+
+    parity: ParityRecord
+    graph: GraphSummary | None = None
+    latency: HostLatency | None = None
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The fp32 file that an fp16 file was made beside, and what its own check showed."""
+
+    file: Path
+    verdict: Verdict
+
+
+def runtimes_of(recipe: Recipe, chosen: CoreMLRuntime | None = None) -> tuple[str, ...]:
+    """The modules of `converters.runtimes` that judge a file of this recipe.
+
+    A CoreML package is judged by the evaluator, and on a Mac by the framework as well; `chosen`
+    is the user's wish. Raises UsageError for a wish where there is no choice.
+    """
+    own = target_named(recipe.target).runtime(recipe)
+    if own != "mil":
+        if chosen is not None:
+            raise UsageError(f"--runtime is for CoreML packages, not for {recipe.target}")
+        return (own,)
+    if chosen is None:
+        chosen = "both" if sys.platform == "darwin" else "evaluator"
+    assert chosen in get_args(CoreMLRuntime)
+    return {"evaluator": ("mil",), "coreml": ("coreml",), "both": ("mil", "coreml")}[chosen]
+
+
+def check_file(
+    file: Path,
+    golden: Sequence[GoldenCase],
+    recipe: Recipe,
+    *,
+    run: bool = True,
+    runtime: CoreMLRuntime | None = None,
+    twin: Twin | None = None,
+    timed_runs: int = 0,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> CheckedFile:
+    """Runs `file` on the golden inputs in a child process and judges what it returns.
+
+    An fp16 file also has to be its `twin`, rounded. With several runtimes the verdict is the
+    worst, and the metrics are those of the runtime that gave it. Raises RuntimeFailure when a
+    runtime cannot run the file at all.
+    """
+    if not run:
+        tolerance = parity.TOLERANCES[recipe.precision].relative_error
+        return CheckedFile(ParityRecord("unverified", "not checked: --no-verify", tolerance))
+    checks = [
+        _run(file, golden, recipe, kind, timed_runs, time_limit_s)
+        for kind in runtimes_of(recipe, runtime)
+    ]
+    checked = min(checks, key=lambda check: _ORDER.index(check.parity.verdict))
+    if len(checks) > 1:
+        ran = " and ".join(str(check.parity.runtime) for check in checks)
+        checked = replace(checked, parity=replace(checked.parity, runtime=ran))
+    if recipe.precision == "fp16" and checked.parity.verdict == "pass":
+        checked = replace(checked, parity=_compared_with_twin(checked.parity, file, twin))
+    return checked
+
+
+_ORDER: tuple[Verdict, ...] = ("fail", "unverified", "pass")
+
+
+def _run(
+    file: Path,
+    golden: Sequence[GoldenCase],
+    recipe: Recipe,
+    kind: str,
+    timed_runs: int,
+    time_limit_s: float,
+) -> CheckedFile:
+    names = list(golden[0].outputs) if golden else []
+    try:
+        outcome = run_file(
+            kind,
+            file,
+            [case.inputs for case in golden],
+            inputs=list(golden[0].inputs) if golden else [],
+            outputs=names,
+            timed_runs=timed_runs,
+            time_limit_s=time_limit_s,
+        )
+    except UnverifiableError as error:
+        tolerance = parity.TOLERANCES[recipe.precision].relative_error
+        reason = error.message.removeprefix(f"{file}: ")
+        return CheckedFile(ParityRecord("unverified", reason, tolerance))
+    record = parity.judge(
+        golden, outcome.results, precision=recipe.precision, runtime=outcome.runtime
+    )
+    return CheckedFile(record, outcome.graph, outcome.latency)
+
+
+def _compared_with_twin(record: ParityRecord, file: Path, twin: Twin | None) -> ParityRecord:
+    """The verdict on an fp16 file whose outputs are close, from its program.
+
+    Half precision hides faults in its own rounding; what differs from the verified fp32 program
+    in anything but casts and rounding is one.
+    """
+    from .twin import compare_files
+
+    if twin is None:
+        return replace(record, verdict="unverified", reason="its fp32 twin is not there")
+    if twin.verdict != "pass":
+        reason = f"its fp32 twin {twin.file.name} does not pass ({twin.verdict})"
+        return replace(record, verdict=twin.verdict, reason=reason)
+    differences = compare_files(twin.file, file)
+    if differences:
+        more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
+        reason = f"differs from its fp32 twin: {differences[0]}{more}"
+        return replace(record, verdict="fail", reason=reason)
+    return replace(record, reason=f"{record.reason}; its fp32 twin rounded, operator by operator")
