@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MVKIT := $(BIN)/mvkit
 
-.PHONY: setup run test lint format clean
+.PHONY: setup run lint test matrix format clean
 
 setup: $(VENV)/.setup
 
@@ -33,6 +33,10 @@ lint: $(VENV)/.setup-test
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+# Every reference model on every target; about 20 minutes the first time.
+matrix: $(VENV)/.setup-test
+	$(BIN)/python -m benchmarks.matrix
 
 format: $(VENV)/.setup-test
 	$(BIN)/ruff check --fix .

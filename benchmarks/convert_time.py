@@ -1,16 +1,19 @@
 """Conversion time and peak memory of this kit beside the stock converter on timm's model.
 
-    python -m benchmarks.convert_time [--models mobilevit_xs ...] [--rounds 3]
+    python -m benchmarks.convert_time [--models mobilevit_xs ...] [--targets tflite ...] [--rounds 3]
 
 Each conversion runs in a process of its own, ours and the stock one in turn, so that both meet the
-same state of the machine. "stock" is `litert_torch.convert(timm.create_model(...))` saved to a
-file; "ours" is `converters.convert` without and with the parity check, golden tensors and manifest.
-Imports are not counted; memory is the process's peak.
+same state of the machine. "stock" is the vendor's documented route on timm's model, saved to a
+file: `litert_torch.convert`, `coremltools.convert` of a trace, and executorch's
+`to_edge_transform_and_lower` for XNNPACK. "ours" is `converters.convert` without and with the
+parity check, golden tensors and manifest. Imports are not counted; memory is the process's peak.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -18,43 +21,95 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.report import publish
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 WAYS = ("stock", "ours", "ours, verified")
+TOOLS = ("torch", "litert-torch", "coremltools", "executorch", "timm")
 MARK = "figures "
 
 
-def convert_once(way: str, model: str, folder: str) -> None:
-    """The child: converts once and prints seconds and MiB."""
+def to_tflite(network: nn.Module, image: Tensor, path: str) -> None:
     import litert_torch
+
+    litert_torch.convert(network, (image,)).export(path)
+
+
+def to_coreml(network: nn.Module, image: Tensor, path: str) -> None:
+    import coremltools as ct
+    import torch
+
+    with torch.no_grad():
+        traced = torch.jit.trace(network, image)
+    package = ct.convert(
+        traced,
+        inputs=[ct.TensorType(shape=image.shape)],
+        minimum_deployment_target=ct.target.iOS16,
+        compute_precision=ct.precision.FLOAT32,
+    )
+    package.save(path)
+
+
+def to_executorch(network: nn.Module, image: Tensor, path: str) -> None:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = to_edge_transform_and_lower(
+        torch.export.export(network, (image,)), partitioner=[XnnpackPartitioner()]
+    ).to_executorch()
+    Path(path).write_bytes(program.buffer)
+
+
+STOCK = {
+    "tflite": (to_tflite, ".tflite"),
+    "coreml": (to_coreml, ".mlpackage"),
+    "executorch": (to_executorch, ".pte"),
+}
+IMPORTS = {
+    "tflite": ("litert_torch",),
+    "coreml": ("coremltools",),
+    "executorch": ("executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner"),
+}
+
+
+def convert_once(way: str, target: str, model: str, folder: str) -> None:
+    """The child: converts once and prints seconds and MiB."""
     import torch
 
     from converters import convert, provenance
     from mobilevit_kit.models import model_card
     from mobilevit_kit.source import SourceRequest, build_source
 
+    for name in IMPORTS[target]:
+        importlib.import_module(name)
     if way == "stock":
         from tests.oracles import timm
 
+        save, suffix = STOCK[target]
         network = timm.create_model(model).eval()
         image = torch.zeros(1, 3, *model_card(model).input_size)
         started = time.perf_counter()
-        litert_torch.convert(network, (image,)).export(f"{folder}/{model}.tflite")
+        save(network, image, f"{folder}/{model}{suffix}")
     else:
         source = build_source(SourceRequest(model))
         started = time.perf_counter()
         convert(
-            source.module, source.examples, output_dir=folder, photos=source.photos,
+            source.module, source.examples, target, output_dir=folder, photos=source.photos,
             preprocessing=source.preprocessing, verify=way != "ours", time_on_host=False,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     print(MARK + json.dumps([seconds, provenance.peak_memory_mib()]))
 
 
-def measure(way: str, model: str) -> tuple[float, float]:
+def measure(way: str, target: str, model: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.convert_time", "--once", way, model, folder]
+        once = ["--once", way, target, model, folder]
+        command = [sys.executable, "-m", "benchmarks.convert_time", *once]
         root = Path(__file__).parent.parent
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith(MARK))
@@ -66,17 +121,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["mobilevit_xxs", "mobilevit_xs"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--once", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--targets", nargs="+", default=list(STOCK), choices=list(STOCK))
+    parser.add_argument("--once", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
         convert_once(*options.once)
         return
     rows = []
-    for model in options.models:
+    for model, target in itertools.product(options.models, options.targets):
         figures: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for _ in range(options.rounds):
             for way in WAYS:
-                figures[way].append(measure(way, model))
+                figures[way].append(measure(way, target, model))
         medians = {
             way: [statistics.median(column) for column in zip(*runs, strict=True)]
             for way, runs in figures.items()
@@ -86,6 +142,7 @@ def main() -> None:
             rows.append(
                 {
                     "model": model,
+                    "target": target,
                     "way": way,
                     "seconds": round(seconds, 2),
                     "time_ratio": round(seconds / medians["stock"][0], 3),
@@ -93,8 +150,8 @@ def main() -> None:
                     "memory_ratio": round(mib / medians["stock"][1], 3),
                 }
             )
-    method = f"medians of {options.rounds} interleaved rounds, one process a conversion, to TFLite"
-    publish("convert_time", method, ("torch", "litert-torch", "timm"), rows)
+    method = f"medians of {options.rounds} interleaved rounds, one process a conversion, fp32"
+    publish("convert_time", method, TOOLS, rows)
 
 
 if __name__ == "__main__":

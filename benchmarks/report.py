@@ -19,9 +19,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def publish(
-    name: str, method: str, tools: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    name: str,
+    method: str,
+    tools: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    **more: Any,
 ) -> None:
-    """Prints `rows` as a table and writes them to `results/<name>.json` with the machine."""
+    """Prints `rows` as a table and writes them to `results/<name>.json` with the machine.
+
+    `more` goes into the file alone.
+    """
     table = Table(title=method)
     for column in rows[0]:
         table.add_column(column.replace("_", " "), justify="right")
@@ -35,6 +42,7 @@ def publish(
         "machine": asdict(provenance.host()),
         "tools": {tool: version(tool) for tool in tools},
         "rows": list(rows),
+        **more,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
