@@ -1,6 +1,6 @@
 """Conversion time and peak memory of this kit beside the stock converter on timm's model.
 
-    python -m benchmarks.convert_time [--models mobilevit_xs ...] [--targets tflite ...] [--rounds 3]
+    python -m benchmarks.convert_time [--models NAME ...] [--targets tflite ...] [--rounds 3]
 
 Each conversion runs in a process of its own, ours and the stock one in turn, so that both meet the
 same state of the machine. "stock" is the vendor's documented route on timm's model, saved to a

@@ -332,7 +332,13 @@ def _cases(
 def _examples(interface: Interface, arrays: Arrays) -> dict[str, Any]:
     import torch
 
-    return {one.spec.name: torch.from_numpy(arrays[one.spec.name]) for one in interface.inputs}
+    examples = {}
+    for one in interface.inputs:
+        tensor = torch.from_numpy(arrays[one.spec.name])
+        if one.spec.dynamic_batch is not None and len(tensor) == 1:
+            tensor = tensor.repeat(2, *[1] * (tensor.ndim - 1))  # torch takes a 1 for a constant
+        examples[one.spec.name] = tensor
+    return examples
 
 
 def _count(module: nn.Module, interface: Interface, arrays: Arrays) -> tuple[int, int]:

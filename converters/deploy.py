@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,6 +94,10 @@ class Deployed(nn.Module):
         super().__init__()
         self.source = source
         self.interface = interface
+        if any(one.spec.dynamic_batch for one in interface.inputs):
+            # torch.export does not take free axes for arguments that have no name of their own.
+            named = _forward_with_names([one.spec.name for one in interface.inputs])
+            self.forward = types.MethodType(named, self)  # type: ignore[method-assign]
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         args, kwargs = [], {}
@@ -108,6 +113,16 @@ class Deployed(nn.Module):
             else:
                 kwargs[one.keyword] = x
         return self.interface.name_outputs(self.source(*args, **kwargs))
+
+
+def _forward_with_names(names: Sequence[str]) -> Callable[..., dict[str, Tensor]]:
+    def forward(self: Deployed, **inputs: Tensor) -> dict[str, Tensor]:
+        return Deployed.forward(self, **inputs)
+
+    parameters = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in names]
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    forward.__signature__ = inspect.Signature([this, *parameters])  # type: ignore[attr-defined]
+    return forward
 
 
 class Form:
@@ -144,8 +159,10 @@ class Form:
                     )
             except Exception as error:
                 reason = next((line for line in str(error).splitlines() if line.strip()), "")
+                free = " with a dynamic batch" if self.dynamic_shapes() else ""
                 raise ConversionError(
-                    f"torch cannot export this module: {type(error).__name__}: {reason[:300]}",
+                    f"torch cannot export this module{free}: "
+                    f"{type(error).__name__}: {reason[:300]}",
                     "--debug shows all of it",
                 ) from error
         return self._exported
@@ -156,8 +173,7 @@ class Form:
         if not any(limits):
             return None
         batch = torch.export.Dim("batch", min=1, max=max(limit or 1 for limit in limits))
-        # The one argument of Deployed.forward is its keywords.
-        return {"inputs": {name: {0: batch} for name in self.examples}}
+        return {name: {0: batch} for name in self.examples}
 
 
 def _normalise(photos: Tensor, recipe: Preprocessing, channels: int) -> Tensor:

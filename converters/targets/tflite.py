@@ -43,8 +43,10 @@ def save(form: Form, path: Path, recipe: Recipe) -> None:
         raise  # the disk, not the module
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        free = " with a dynamic batch" if recipe.dynamic_batch else ""
         raise ConversionError(
-            f"litert-torch cannot convert this module: {type(error).__name__}: {reason[:300]}",
+            f"litert-torch cannot convert this module{free}: "
+            f"{type(error).__name__}: {reason[:300]}",
             "--debug shows all of it",
         ) from error
     # Not edge_model.export(): on a full disk it ends the process.
