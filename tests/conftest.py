@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +13,19 @@ import torch
 from filelock import FileLock
 
 from converters import Artifact, convert, load_artifact
+from converters.recipe import Recipe
+from converters.targets import complete, target_named
 from tests.networks import Case, make_case
 
 torch.set_num_threads(1)  # two test processes share two cores
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
-    """`converted(name)`: the artifact of a case of `tests.networks`, converted at most once.
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """`converted(name, target)`: a case of `tests.networks` as an artifact, converted at most once.
 
-    All test processes share one folder; the files in it must not be changed.
+    `target` is a name or a recipe, TFLite by default. All test processes share one folder; the
+    files in it must not be changed.
     """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -28,27 +33,39 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artif
     cache = folder / "artifacts"
     cache.mkdir(exist_ok=True)
 
-    def get(name: str) -> Artifact:
-        file = cache / f"{name}-fp32.tflite"
-        with FileLock(cache / f"{name}.lock"):
+    def get(name: str, target: str | Recipe = "tflite") -> Artifact:
+        recipe = complete(target if isinstance(target, Recipe) else Recipe(target))
+        # One folder a recipe: some recipes give files of the same name.
+        folder = cache / hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+        folder.mkdir(exist_ok=True)
+        file = folder / (recipe.stem(name) + target_named(recipe.target).SUFFIX)
+        with FileLock(folder / f"{name}.lock"):
             if file.exists():
                 return load_artifact(file)
             case: Case = make_case(name)
             return convert(
-                case.module, case.example_inputs, name=name, output_dir=cache, **case.options
+                case.module,
+                case.example_inputs,
+                recipe,
+                name=name,
+                output_dir=folder,
+                **case.options,
             )
 
     return get
 
 
 @pytest.fixture
-def copied(converted: Callable[[str], Artifact], tmp_path: Path) -> Callable[[str], Path]:
-    """`copied(name)`: a copy of an artifact's three files that a test may damage."""
+def copied(converted: Callable[..., Artifact], tmp_path: Path) -> Callable[..., Path]:
+    """`copied(name, target)`: a copy of an artifact's three parts that a test may damage."""
 
-    def get(name: str) -> Path:
-        artifact = converted(name)
+    def get(name: str, target: str | Recipe = "tflite") -> Path:
+        artifact = converted(name, target)
         for path in artifact.path.parent.glob(f"{artifact.manifest.name}.*"):
-            (tmp_path / path.name).write_bytes(path.read_bytes())
+            if path.is_dir():
+                shutil.copytree(path, tmp_path / path.name)
+            else:
+                shutil.copyfile(path, tmp_path / path.name)
         return tmp_path / artifact.path.name
 
     return get

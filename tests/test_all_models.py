@@ -1,4 +1,4 @@
-"""Every reference model becomes a TFLite file whose verdict is pass."""
+"""Every reference model becomes a file of every target whose verdict is pass."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from converters.recipe import Recipe
-from mobilevit_kit.jobs import Job, run_job
+from mobilevit_kit.jobs import Job, Workbench, run_job
 from mobilevit_kit.models import list_models
 from mobilevit_kit.source import SourceRequest
 
 pytestmark = pytest.mark.slow
 
+RECIPES = {
+    "tflite": Recipe("tflite"),
+    # Which makes and checks the fp32 package first, as its twin.
+    "coreml": Recipe("coreml", precision="fp16"),
+    "executorch": Recipe("executorch"),
+}
 # One of each family at a size that is not square, and whose maps the patch or window does not
 # divide.
 NOT_SQUARE = {
@@ -24,25 +30,36 @@ NOT_SQUARE = {
 }
 
 
-def verdict(request: SourceRequest, folder: Path) -> None:
-    artifact = run_job(Job(request, Recipe("tflite"), folder, time_on_host=False)).artifact
+def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> None:
+    bench = Workbench()
+    artifact = run_job(Job(request, recipe, folder, time_on_host=False), bench=bench).artifact
     assert artifact is not None
     parity = artifact.parity
     assert parity.verdict == "pass", parity.reason
     assert {case.kind for case in parity.cases} == {"photo", "random"}
+    if recipe.precision == "fp16":
+        assert "its fp32 twin rounded, operator by operator" in parity.reason
+        fp32 = Job(request, Recipe(recipe.target), folder, time_on_host=False)
+        outcome = run_job(fp32, bench=bench)
+        assert outcome.unchanged and outcome.artifact is not None
+        parity = outcome.artifact.parity
+        assert parity.verdict == "pass", parity.reason
     assert parity.relative_error is not None and parity.relative_error <= 1e-5
 
 
+@pytest.mark.parametrize("target", RECIPES)
 @pytest.mark.parametrize("name", list_models())
-def test_passes_at_its_own_size(name: str, tmp_path: Path) -> None:
-    verdict(SourceRequest(name), tmp_path)
+def test_passes_at_its_own_size(name: str, target: str, tmp_path: Path) -> None:
+    verdict(SourceRequest(name), RECIPES[target], tmp_path)
 
 
+@pytest.mark.parametrize("target", ["tflite", "coreml"])
 @pytest.mark.parametrize("name", NOT_SQUARE)
-def test_passes_at_a_size_that_is_not_square(name: str, tmp_path: Path) -> None:
-    verdict(SourceRequest(name, input_size=NOT_SQUARE[name]), tmp_path)
+def test_passes_at_a_size_that_is_not_square(name: str, target: str, tmp_path: Path) -> None:
+    verdict(SourceRequest(name, input_size=NOT_SQUARE[name]), Recipe(target), tmp_path)
 
 
 @pytest.mark.parametrize("name", list_models("*@digits"))
 def test_trained_weights_pass(name: str, tmp_path: Path) -> None:
-    verdict(SourceRequest(name), tmp_path)
+    for target in RECIPES:
+        verdict(SourceRequest(name), Recipe(target), tmp_path)
