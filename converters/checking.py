@@ -82,7 +82,7 @@ def check_file(
     ]
     checked = min(checks, key=lambda check: _ORDER.index(check.parity.verdict))
     if len(checks) > 1:
-        ran = " and ".join(str(check.parity.runtime) for check in checks)
+        ran = " and ".join(check.parity.runtime for check in checks if check.parity.runtime)
         checked = replace(checked, parity=replace(checked.parity, runtime=ran))
     if recipe.precision == "fp16" and checked.parity.verdict == "pass":
         checked = replace(checked, parity=_compared_with_twin(checked.parity, file, twin))
@@ -130,7 +130,7 @@ def _compared_with_twin(record: ParityRecord, file: Path, twin: Twin | None) -> 
     from .twin import compare_files
 
     if twin is None:
-        return replace(record, verdict="unverified", reason="its fp32 twin is not there")
+        return replace(record, verdict="unverified", reason="its fp32 twin is not beside it")
     if twin.verdict != "pass":
         reason = f"its fp32 twin {twin.file.name} does not pass ({twin.verdict})"
         return replace(record, verdict=twin.verdict, reason=reason)
