@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from . import parity
-from .artifact import GoldenCase
+from .artifact import Arrays, GoldenCase
 from .errors import UnverifiableError, UsageError
 from .manifest import GraphSummary, HostLatency, ParityRecord, Verdict
 from .recipe import Recipe
 from .runtimes.base import TIME_LIMIT_S, run_file
 from .targets import target_named
+
+_PROBABILITY_ERROR = 1e-5  # the classifier computes in fp32, whatever the network's precision
 
 # They compute what a device would, in a way that says nothing about its time.
 _ESTIMATES = ("mil", "executorch_coreml")
@@ -61,6 +65,7 @@ def check_file(
     golden: Sequence[GoldenCase],
     recipe: Recipe,
     *,
+    labels: Sequence[str] | None = None,
     run: bool = True,
     runtime: CoreMLRuntime | None = None,
     twin: Twin | None = None,
@@ -69,15 +74,17 @@ def check_file(
 ) -> CheckedFile:
     """Runs `file` on the golden inputs in a child process and judges what it returns.
 
-    An fp16 file also has to be its `twin`, rounded. With several runtimes the verdict is the
-    worst, and the metrics are those of the runtime that gave it. Raises RuntimeFailure when a
-    runtime cannot run the file at all.
+    `labels` are the names of the first output's classes; a file that answers with one of them has
+    to name the largest. An fp16 file also has to be its `twin`, rounded. With several runtimes the
+    verdict is the worst, and the metrics are those of the runtime that gave it.
+
+    Raises RuntimeFailure when a runtime cannot run the file at all.
     """
     if not run:
         tolerance = parity.TOLERANCES[recipe.precision].relative_error
         return CheckedFile(ParityRecord("unverified", "not checked: --no-verify", tolerance))
     checks = [
-        _run(file, golden, recipe, kind, timed_runs, time_limit_s)
+        _run(file, golden, recipe, kind, labels, timed_runs, time_limit_s)
         for kind in runtimes_of(recipe, runtime)
     ]
     checked = min(checks, key=lambda check: _ORDER.index(check.parity.verdict))
@@ -97,6 +104,7 @@ def _run(
     golden: Sequence[GoldenCase],
     recipe: Recipe,
     kind: str,
+    labels: Sequence[str] | None,
     timed_runs: int,
     time_limit_s: float,
 ) -> CheckedFile:
@@ -115,10 +123,36 @@ def _run(
         tolerance = parity.TOLERANCES[recipe.precision].relative_error
         reason = error.message.removeprefix(f"{file}: ")
         return CheckedFile(ParityRecord("unverified", reason, tolerance))
-    record = parity.judge(
-        golden, outcome.results, precision=recipe.precision, runtime=outcome.runtime
-    )
+    results, fault = list(outcome.results), None
+    if recipe.input_kind == "image" and labels is not None:
+        results, fault = _without_classifier(results, names[0], labels)
+    record = parity.judge(golden, results, precision=recipe.precision, runtime=outcome.runtime)
+    if fault is not None and record.verdict == "pass":
+        record = replace(record, verdict="fail", reason=fault)
     return CheckedFile(record, outcome.graph, outcome.latency)
+
+
+def _without_classifier(
+    results: Sequence[Arrays], scores: str, labels: Sequence[str]
+) -> tuple[list[Arrays], str | None]:
+    """The network's own outputs, and what is wrong with those that its classifier adds to them."""
+    from .targets.coreml_classes import LABEL, PROBABILITIES, class_outputs
+
+    fault = None
+    kept = []
+    for result in results:
+        kept.append({k: v for k, v in result.items() if k not in (LABEL, PROBABILITIES)})
+        if not {scores, LABEL, PROBABILITIES} <= set(result):
+            fault = "the classifier's label or probabilities are missing"
+            continue
+        expected = class_outputs(result[scores], labels)
+        if str(result[LABEL]) != str(expected[LABEL]):
+            fault = f"{LABEL} is not the class of the largest value of {scores}"
+        elif result[PROBABILITIES].shape != expected[PROBABILITIES].shape or not np.allclose(
+            result[PROBABILITIES], expected[PROBABILITIES], rtol=0, atol=_PROBABILITY_ERROR
+        ):
+            fault = f"{PROBABILITIES} is not the softmax of {scores}"
+    return kept, fault
 
 
 def _compared_with_twin(record: ParityRecord, file: Path, twin: Twin | None) -> ParityRecord:

@@ -200,6 +200,7 @@ def convert(
                     staged,
                     prepared.golden,
                     recipe,
+                    labels=labels,
                     run=verify,
                     twin=twin,
                     timed_runs=TIMED_RUNS if time_on_host else 0,

@@ -55,6 +55,7 @@ def verify(
         file,
         golden,
         recipe_of(artifact),
+        labels=artifact.manifest.outputs[0].labels,
         runtime=runtime,
         twin=_twin(artifact),
         time_limit_s=time_limit_s,

@@ -65,7 +65,7 @@ def make_manifest(**changes: Any) -> Manifest:
         "tools": {"python": "3.11.7"},
         "host": HostRecord("Linux", "x86_64", "some processor", 2),
         "cost": CostRecord(4.25, 628.4),
-        "graph": GraphSummary({"CONV_2D": 1}, "XNNPACK", 1),
+        "graph": GraphSummary({"CONV_2D": 1, "GATHER": 2}, "XNNPACK", 1, {"GATHER": 2}, 4096),
         "parity": ParityRecord(
             "pass",
             "it does",

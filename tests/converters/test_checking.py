@@ -135,3 +135,48 @@ def test_half_precision_needs_its_twin(
     state, reason = verdict(check_file(FILE, GOLDEN, HALF, twin=Twin(FILE, "pass")))
     assert state == "pass" and "at least 60.0 dB on 2 inputs" in reason
     assert reason.endswith("its fp32 twin rounded, operator by operator")
+
+
+LABELS = [f"class {i}" for i in range(9)]
+IMAGE = Recipe("coreml", input_kind="image")
+
+
+def _wrong_label(result: dict[str, Any]) -> None:
+    result["classLabel"] = np.array("class 8" if str(result["classLabel"]) != "class 8" else "x")
+
+
+def _wrong_probabilities(result: dict[str, Any]) -> None:
+    result["classLabel_probs"] = result["classLabel_probs"][::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda result: None, ("pass", None)),
+        (_wrong_label, ("fail", "classLabel is not the class of the largest value of y")),
+        (_wrong_probabilities, ("fail", "classLabel_probs is not the softmax of y")),
+        (lambda r: r.pop("classLabel"), ("fail", "the classifier's label or probabilities are")),
+    ],
+)
+def test_a_classifier_has_to_name_the_largest(
+    change: Callable[[dict[str, Any]], object],
+    expected: tuple[str, str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run_file(kind: str, file: Path, cases: Any, **options: Any) -> FileRun:
+        results = []
+        for case in GOLDEN:
+            exponentials = np.exp(case.outputs["y"][0].astype(float))
+            result = {
+                "y": case.outputs["y"],
+                "classLabel": np.array(LABELS[case.outputs["y"].argmax()]),
+                "classLabel_probs": exponentials / exponentials.sum(),
+            }
+            change(result)
+            results.append(result)
+        return FileRun("mil 1.0", (), (), GraphSummary({}), None, tuple(results))
+
+    monkeypatch.setattr(checking, "run_file", run_file)
+    which, reason = verdict(check_file(FILE, GOLDEN, IMAGE, labels=LABELS))
+    assert which == expected[0]
+    assert expected[1] is None or reason.startswith(expected[1])
