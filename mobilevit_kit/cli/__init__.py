@@ -15,6 +15,7 @@ import click
 from .completion import completion
 from .convert import convert
 from .info import info
+from .inspect import inspect
 from .models import models
 from .options import SuggestingGroup
 from .predict import predict
@@ -56,7 +57,7 @@ def cli() -> None:
     """
 
 
-for _verb in (models, info, convert, verify, predict, completion):
+for _verb in (models, info, convert, verify, inspect, predict, completion):
     cli.add_command(_verb)
 
 
