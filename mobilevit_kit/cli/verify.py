@@ -127,7 +127,7 @@ def _print(results: list[tuple[Path, Verification | MvkitError]], output: Output
             manifest = result.artifact.manifest
             print_line(f"{manifest.name}: {result.checked.parity.reason}")
             print_line(f"  weights  {manifest.source.weights.describe()}")
-            print_line(f"  runtime  {result.checked.parity.runtime}")
+            print_line(f"  runtime  {result.checked.parity.runtime or 'none could run it'}")
 
 
 def _document(file: Path, result: Verification | MvkitError) -> dict[str, Any]:
