@@ -16,8 +16,8 @@ from typing import Any
 
 from ..errors import MissingExtraError, RuntimeFailure
 from ..manifest import one_line
-from ..runtimes.base import SENTINEL, _answer, memory_limit
-from ..runtimes.child import _limit_resources
+from ..runtimes.base import SENTINEL, ask_child, memory_limit
+from ..runtimes.child import limit_resources
 
 
 def ask(subject: str, file: Path, time_limit_s: float) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def ask(subject: str, file: Path, time_limit_s: float) -> dict[str, Any]:
     }
     # -P: a folder called `converters` where the command was started must not be imported.
     command = [sys.executable, "-P", "-m", "converters.inspection.child", json.dumps(request)]
-    document = _answer(command, file, time_limit_s)
+    document = ask_child(command, file, time_limit_s)
     if "missing" in document:
         raise MissingExtraError(*map(one_line, document["missing"]))
     if "error" in document:
@@ -46,7 +46,7 @@ def serve(request: Mapping[str, Any]) -> None:
     """Answers one request, in one line on standard output; what a library prints goes nowhere."""
     stdout = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _limit_resources(request["memory_limit"], request["time_limit_s"])
+    limit_resources(request["memory_limit"], request["time_limit_s"])
     subject = importlib.import_module(f"converters.inspection.{request['subject']}")
     try:
         document = subject.answer(request["file"])

@@ -115,7 +115,7 @@ def run_file(
         }
         # -P: a folder called `converters` where the command was started must not be imported.
         command = [sys.executable, "-P", "-m", "converters.runtimes.child", json.dumps(request)]
-        answer = _answer(command, file, time_limit_s)
+        answer = ask_child(command, file, time_limit_s)
         failure: MvkitError
         try:
             if "missing" in answer:
@@ -144,7 +144,11 @@ def memory_limit() -> int:
     return total // 2
 
 
-def _answer(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
+def ask_child(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
+    """What a child says of `file`, in one line of JSON under the sentinel key.
+
+    Raises RuntimeFailure when it crashes, says nothing or passes the time limit.
+    """
     # Into files: a pipe would stay open, and be waited for, as long as any grandchild lives.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
         code = _run_group(command, file, time_limit_s, output, log)

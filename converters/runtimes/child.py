@@ -71,7 +71,7 @@ def _median_ms(run: Callable[[Arrays], Arrays], case: Arrays, count: int) -> flo
     return 1e3 * statistics.median(times)
 
 
-def _limit_resources(memory: int, time_limit_s: float) -> None:
+def limit_resources(memory: int, time_limit_s: float) -> None:
     """What keeps a damaged file from the rest of the machine, should the parent be gone.
 
     Memory is refused before the machine swaps; if it still runs out, this process goes first.
@@ -92,7 +92,7 @@ def serve(request: Mapping[str, Any]) -> None:
     """Answers one request, in one line on standard output; what a runtime prints goes nowhere."""
     stdout = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _limit_resources(request["memory_limit"], request["time_limit_s"])
+    limit_resources(request["memory_limit"], request["time_limit_s"])
     try:
         answer = main(request)
     except MissingExtraError as error:
