@@ -139,7 +139,7 @@ def _without_classifier(
     from .targets.coreml_classes import LABEL, PROBABILITIES, class_outputs
 
     fault = None
-    kept = []
+    kept: list[Arrays] = []
     for result in results:
         kept.append({k: v for k, v in result.items() if k not in (LABEL, PROBABILITIES)})
         if not {scores, LABEL, PROBABILITIES} <= set(result):
