@@ -40,7 +40,7 @@ from .manifest import (
 from .preprocessing import Preprocessing
 from .recipe import Recipe
 from .runtimes.base import TIME_LIMIT_S
-from .targets import Target, complete, target_named
+from .targets import complete, target_named
 
 if TYPE_CHECKING:
     from numpy import uint8
@@ -152,8 +152,9 @@ def convert(
         if interface not in preparations:
             progress("running the source")
             cases = _cases(interface, example_inputs, photos or {}, module, seed)
-            preparations[interface] = _prepare(module, interface, cases, backend, labels)
+            preparations[interface] = _prepare(module, interface, cases, labels)
         prepared = preparations[interface]
+        golden = deploy.in_file_types(prepared.golden, backend.FILE_DTYPES)
         options: dict[str, Option] = {
             "layout": layout,
             "embed_preprocessing": embed_preprocessing,
@@ -164,7 +165,7 @@ def convert(
             identity = {
                 "module": repr(module),
                 "weights": origin.weights.sha256,
-                "outputs": [provenance.arrays_digest(case.outputs) for case in prepared.golden],
+                "outputs": [provenance.arrays_digest(case.outputs) for case in golden],
                 "inputs": repr(interface),
                 "labels": labels,
             }
@@ -198,7 +199,7 @@ def convert(
             try:
                 checked = check_file(
                     staged,
-                    prepared.golden,
+                    golden,
                     recipe,
                     labels=labels,
                     run=verify,
@@ -213,7 +214,7 @@ def convert(
                 stem += FAILED_SUFFIX
                 staged = staged.rename(stage / (stem + backend.SUFFIX))
             golden_name = f"{staged.name}.golden.npz"
-            write_golden(stage / golden_name, prepared.golden)
+            write_golden(stage / golden_name, golden)
             manifest = Manifest(
                 name=stem,
                 target=recipe.target,
@@ -223,7 +224,7 @@ def convert(
                 file=record_file(staged, staged.name),
                 golden=record_file(stage / golden_name, golden_name),
                 inputs=tuple(one.spec for one in interface.inputs),
-                outputs=_output_specs(prepared, recipe),
+                outputs=_output_specs(golden[0], prepared.form.labels, recipe),
                 source=SourceRecord(
                     origin.kind,
                     origin.name,
@@ -252,12 +253,11 @@ def _prepare(
     module: nn.Module,
     interface: Interface,
     cases: Mapping[tuple[CaseKind, str], Arrays],
-    backend: Target,
     labels: Sequence[str] | None,
 ) -> Preparation:
     from . import deploy
 
-    golden = deploy.reference_outputs(module, interface, cases, backend.FILE_DTYPES)
+    golden = deploy.reference_outputs(module, interface, cases, {})
     outputs = golden[0].outputs
     if labels is not None:
         shape = next(iter(outputs.values())).shape
@@ -355,12 +355,13 @@ def _count(module: nn.Module, interface: Interface, arrays: Arrays) -> tuple[int
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 
 
-def _output_specs(prepared: Preparation, recipe: Recipe) -> tuple[TensorSpec, ...]:
-    arrays = prepared.golden[0].outputs
+def _output_specs(
+    case: GoldenCase, labels: tuple[str, ...] | None, recipe: Recipe
+) -> tuple[TensorSpec, ...]:
     specs = [
         TensorSpec(name, a.shape, a.dtype.name, dynamic_batch=recipe.dynamic_batch)
-        for name, a in arrays.items()
+        for name, a in case.outputs.items()
     ]
-    if prepared.form.labels is not None:
-        specs[0] = replace(specs[0], labels=prepared.form.labels)
+    if labels is not None:
+        specs[0] = replace(specs[0], labels=labels)
     return tuple(specs)

@@ -344,6 +344,22 @@ def reference_outputs(
     return tuple(golden)
 
 
+def in_file_types(
+    cases: Sequence[GoldenCase], file_dtypes: Mapping[str, str]
+) -> tuple[GoldenCase, ...]:
+    """The cases with outputs in a target's types."""
+    return tuple(
+        dataclasses.replace(case, outputs=_narrowed(case.outputs, file_dtypes)) for case in cases
+    )
+
+
+def _narrowed(arrays: Arrays, file_dtypes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: array.astype(file_dtypes.get(array.dtype.name, array.dtype.name))
+        for name, array in arrays.items()
+    }
+
+
 def _run(
     source: nn.Module, interface: Interface, inputs: Arrays, file_dtypes: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -355,8 +371,5 @@ def _run(
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"the module fails on its inputs: {reason}") from error
-    arrays = {}
-    for name, tensor in outputs.items():
-        array = tensor.detach().cpu().numpy()
-        arrays[name] = array.astype(file_dtypes.get(array.dtype.name, array.dtype.name))
-    return arrays
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
+    return _narrowed(arrays, file_dtypes)

@@ -13,6 +13,7 @@ import resource
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -32,6 +33,8 @@ _GRACE_S = 5.0  # the parent's own time limit comes first
 
 def main(request: Mapping[str, Any]) -> dict[str, Any]:
     """Loads the file, runs every case, and stores the outputs."""
+    # What a runtime unpacks goes where the parent clears up: this process ends without doing so.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(request["returned"]).parent)
     backend = importlib.import_module(f"converters.runtimes.{request['kind']}")
     wanted = SessionRequest(**request["session"])
     session: Session = backend.open_session(wanted)

@@ -43,6 +43,17 @@ def test_all_targets_share_one_network(
     assert all((outputs[0]["output"] == each["output"]).all() for each in outputs)
 
 
+def test_each_target_has_its_own_types(mvkit: Call, workplace: Path, quick: list[str]) -> None:
+    """What the targets share is the source's result, not what a format makes of it."""
+    Path("net.py").write_text(
+        "import torch\n\n\nclass Top(torch.nn.Module):\n"
+        "    def forward(self, image):\n        return image.flatten(1).argmax(1)\n"
+    )
+    result = mvkit("convert", "net.py:Top", *NET_INPUT, "--target", "all", "--no-verify", "--json")
+    dtypes = [load_artifact(Path(one["file"])).manifest.outputs[0].dtype for one in result.json]
+    assert dtypes == ["int32", "int32", "int64"]
+
+
 def test_some_targets_in_the_order_given(mvkit: Call, workplace: Path, quick: list[str]) -> None:
     result = mvkit(*NET_TO, "executorch,tflite", "--no-verify", "--backend", "portable")
     assert (result.code, result.err) == (0, "")

@@ -1,0 +1,1 @@
+"""Saved files read as data, without running them."""
