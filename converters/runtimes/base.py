@@ -116,6 +116,7 @@ def run_file(
         # -P: a folder called `converters` where the command was started must not be imported.
         command = [sys.executable, "-P", "-m", "converters.runtimes.child", json.dumps(request)]
         answer = ask_child(command, file, time_limit_s)
+        named = f"{file.resolve()}: "  # as the child's own messages begin
         failure: MvkitError
         try:
             if "missing" in answer:
@@ -124,9 +125,10 @@ def run_file(
                     one_line(missing["package"]), one_line(missing["extra"])
                 )
             elif "unverifiable" in answer:
-                failure = UnverifiableError(f"{file}: {one_line(answer['unverifiable'], 300)}")
+                reason = one_line(answer["unverifiable"], 400).replace(named, "")
+                failure = UnverifiableError(f"{file}: {reason}")
             elif "error" in answer:
-                reason = one_line(answer["error"], 300)
+                reason = one_line(answer["error"], 400).replace(named, "")
                 failure = RuntimeFailure(f"{file}: the runtime refuses this file: {reason}")
             else:
                 return _read_run(answer, returned, len(cases))
