@@ -11,12 +11,32 @@ from torch import Tensor, nn
 from converters.loud import loud_weights_
 from converters.preprocessing import Preprocessing
 from mobilevit_kit.images import sample_photos
+from mobilevit_kit.models.edgenext import EdgeNext, EdgeNextConfig
+from mobilevit_kit.models.efficientvit import EfficientVit, EfficientVitConfig
+from mobilevit_kit.models.mobilenetv4 import Conv, Fused, MobileNetV4, MobileNetV4Config, Mqa, Uib
 from mobilevit_kit.models.mobilevit import MobileVit, MobileVitConfig
 
 TINY_MOBILEVIT = MobileVitConfig(
     widths=(8, 8, 12, 16, 16), dims=(16, 16, 16), final_width=32, expansion=2, depths=(1, 1, 1),
     mv2_repeats=2, stem_width=8,
 )  # fmt: skip
+
+TINY_MOBILENETV4 = MobileNetV4Config(
+    stem_width=8, layer_scale=1e-5, head_width=32,
+    stages=(
+        (Fused(12, expansion=2),),
+        (Uib(16, 3, 5, 2, stride=2), Uib(16, 3, 3, 2)),
+        (Uib(24, 3, 5, 2, stride=2), Mqa(2, 8, kv_stride=2), Uib(24, 0, 0, 2)),
+        (Uib(32, 5, 0, 2, stride=2), Mqa(2, 8), Uib(32, 3, 0, 2)),
+        (Conv(48),),
+    ),
+)  # fmt: skip
+TINY_EFFICIENTVIT = EfficientVitConfig(
+    widths=(16, 24, 32), depths=(1, 1, 1), heads=(2, 2, 2), kernels=(5, 3), key_dim=4, window=4,
+    image_size=128,
+)  # fmt: skip
+TINY_EDGENEXT = EdgeNextConfig((8, 12, 18, 32), (1, 2, 1, 1), heads=2, expansion=2)
+FAMILIES = ("mobilevit", "mobilenetv4", "efficientvit", "edgenext")
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,19 @@ def tiny_mobilevit(seed: int = 0) -> MobileVit:
     return model
 
 
+def tiny_family(name: str) -> nn.Module:
+    """The least of a family's networks for images (B, 3, 128, 128), with loud weights."""
+    if name == "mobilevit":
+        return tiny_mobilevit()
+    model = {
+        "mobilenetv4": lambda: MobileNetV4(TINY_MOBILENETV4, num_classes=10),
+        "efficientvit": lambda: EfficientVit(TINY_EFFICIENTVIT, num_classes=10),
+        "edgenext": lambda: EdgeNext(TINY_EDGENEXT, num_classes=10),
+    }[name]()
+    g = torch.Generator().manual_seed(0)
+    return loud_weights_(model, 0, (torch.rand(1, 3, 128, 128, generator=g),))
+
+
 def _photo_options(size: tuple[int, int], **options: Any) -> dict[str, Any]:
     recipe = Preprocessing(size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), channel_order="bgr")
     return {"preprocessing": recipe, "photos": sample_photos(recipe), **options}
@@ -81,7 +114,7 @@ def make_case(name: str) -> Case:
         g = torch.Generator().manual_seed(3)
         ids = torch.randint(0, 11, (1, 5), generator=g)
         return Case(loud_weights_(Mixed()), (torch.randn(1, 2, 9, 7, generator=g), ids))
-    if name == "mobilevit":
+    if name in FAMILIES:
         recipe = Preprocessing((128, 128))
         options = {
             "preprocessing": recipe,
@@ -90,5 +123,5 @@ def make_case(name: str) -> Case:
             "output_names": ["logits"],
             "labels": [f"digit {i}" for i in range(10)],
         }
-        return Case(tiny_mobilevit(), torch.zeros(1, 3, 128, 128), options)
+        return Case(tiny_family(name), torch.zeros(1, 3, 128, 128), options)
     raise KeyError(name)

@@ -31,12 +31,19 @@ if TYPE_CHECKING:
     help="What runs a CoreML package: the kit's evaluator, the framework (macOS), or both.  "
     "[default: both on macOS, else the evaluator]",
 )
+@click.option(
+    "--bisect",
+    is_flag=True,
+    help="Find the first block and operator at which the file differs from its source (needs "
+    "torch).",
+)
 @output_options
 def verify(
     files: tuple[Path, ...],
     against_source: bool,
     weights: str | None,
     runtime: Any,
+    bisect: bool,
     output: Output,
 ) -> int:
     """Runs converted files and compares them with the tensors that were stored beside them.
@@ -48,8 +55,14 @@ def verify(
 
     from .console import progress, results_only
 
-    if weights is not None and not against_source:
-        raise UsageError("--weights is only used with --against-source")
+    if weights is not None and not (against_source or bisect):
+        raise UsageError("--weights is only used with --against-source and --bisect")
+    if bisect:
+        if len(files) > 1:
+            raise UsageError("--bisect takes one file at a time")
+        if runtime is not None:
+            raise UsageError("--bisect looks at values as the evaluator has them; leave --runtime")
+        return _bisect(files[0], weights, output)
     results: list[tuple[Path, Verification | MvkitError]] = []
     bars = progress(len(files), "verify", quiet=output.quiet)
     with bars as (phase, done), results_only():
@@ -64,6 +77,26 @@ def verify(
             done(file.name)
     _print(results, output)
     return max(_exit_code(result) for _, result in results)
+
+
+def _bisect(file: Path, weights: str | None, output: Output) -> int:
+    from converters.bisection.artifact import bisect_artifact
+    from mobilevit_kit.source import rebuild_source
+
+    from .bisection import bisection_document, print_bisection
+    from .console import print_json, progress, results_only
+
+    with progress(1, "bisect", quiet=output.quiet) as (phase, done), results_only():
+        phase(file.name, "building the source")
+        source = rebuild_source(file, weights)
+        phase(file.name, "comparing value by value")
+        result = bisect_artifact(file, source.module, source.examples)
+        done(file.name)
+    if output.json:
+        print_json({"file": str(file), **bisection_document(result)})
+    elif not output.quiet:
+        print_bisection(file, result)
+    return _exit_code(result.verification)
 
 
 def _verify(file: Path, against_source: bool, weights: str | None, runtime: Any) -> Verification:
