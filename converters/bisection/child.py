@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,10 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import MissingExtraError, UnverifiableError
-from ..manifest import one_line
-from ..runtimes.base import SENTINEL, SessionRequest
-from ..runtimes.child import limit_resources
+from ..runtimes.base import SessionRequest
+from ..runtimes.child import serve
 from .taps import Tap
 
 
@@ -40,22 +37,5 @@ def main(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def serve(request: Mapping[str, Any]) -> None:
-    stdout = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a runtime prints goes nowhere
-    limit_resources(request["memory_limit"], request["time_limit_s"])
-    answer: dict[str, Any]
-    try:
-        answer = main(request)
-    except MissingExtraError as error:
-        answer = {"missing": [error.package, error.extra]}
-    except UnverifiableError as error:
-        answer = {"unverifiable": str(error)}
-    except Exception as error:
-        answer = {"error": one_line(f"{type(error).__name__}: {error}", 300)}
-    os.write(stdout, f"\n{json.dumps({SENTINEL: answer})}\n".encode())
-    os._exit(0)  # a runtime that crashes while it is torn down has still given its answer
-
-
 if __name__ == "__main__":
-    serve(json.loads(sys.argv[1]))
+    serve(json.loads(sys.argv[1]), main)

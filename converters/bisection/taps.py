@@ -7,8 +7,6 @@ child process (`child.py`) with limits on time and memory.
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, MvkitError, RuntimeFailure, UnverifiableError, UsageError
-from ..manifest import one_line
-from ..runtimes.base import SessionRequest, ask_child, memory_limit
+from ..errors import UsageError
+from ..runtimes.base import SessionRequest, ask_child
 
 
 @dataclass(frozen=True)
@@ -99,22 +96,10 @@ def trace_file(
             ),
             "given": str(given),
             "returned": str(returned),
-            "time_limit_s": time_limit_s,
-            "memory_limit": memory_limit(),
         }
-        command = [sys.executable, "-P", "-m", "converters.bisection.child", json.dumps(request)]
-        answer = ask_child(command, file, time_limit_s)
-        failure: MvkitError
-        if "missing" in answer:
-            failure = MissingExtraError(*(one_line(text) for text in answer["missing"]))
-        elif "unverifiable" in answer:
-            failure = UnverifiableError(f"{file}: {one_line(answer['unverifiable'], 300)}")
-        elif "error" in answer:
-            reason = one_line(answer["error"], 300)
-            failure = RuntimeFailure(f"{file}: its values cannot be looked at: {reason}")
-        else:
-            return _read_trace(answer, returned)
-        raise failure
+        refusal = "its values cannot be looked at"
+        answer = ask_child("converters.bisection.child", request, file, time_limit_s, refusal)
+        return _read_trace(answer, returned)
 
 
 def _read_trace(answer: Mapping[str, Any], returned: Path) -> FileTrace:

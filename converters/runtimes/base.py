@@ -110,32 +110,18 @@ def run_file(
             "returned": str(returned),
             "cases": len(cases),
             "timed_runs": timed_runs,
-            "time_limit_s": time_limit_s,
-            "memory_limit": memory_limit(),
         }
-        # -P: a folder called `converters` where the command was started must not be imported.
-        command = [sys.executable, "-P", "-m", "converters.runtimes.child", json.dumps(request)]
-        answer = ask_child(command, file, time_limit_s)
-        named = f"{file.resolve()}: "  # as the child's own messages begin
-        failure: MvkitError
+        answer = ask_child(
+            "converters.runtimes.child",
+            request,
+            file,
+            time_limit_s,
+            "the runtime refuses this file",
+        )
         try:
-            if "missing" in answer:
-                missing = answer["missing"]
-                failure = MissingExtraError(
-                    one_line(missing["package"]), one_line(missing["extra"])
-                )
-            elif "unverifiable" in answer:
-                reason = one_line(answer["unverifiable"], 400).replace(named, "")
-                failure = UnverifiableError(f"{file}: {reason}")
-            elif "error" in answer:
-                reason = one_line(answer["error"], 400).replace(named, "")
-                failure = RuntimeFailure(f"{file}: the runtime refuses this file: {reason}")
-            else:
-                return _read_run(answer, returned, len(cases))
+            return _read_run(answer, returned, len(cases))
         except Exception as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            failure = RuntimeFailure(f"{file}: the runtime's answer cannot be read: {reason}")
-        raise failure
+            raise _unreadable(file, error) from None
 
 
 def memory_limit() -> int:
@@ -146,11 +132,48 @@ def memory_limit() -> int:
     return total // 2
 
 
-def ask_child(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
-    """What a child says of `file`, in one line of JSON under the sentinel key.
+def ask_child(
+    module: str, request: Mapping[str, Any], file: Path, time_limit_s: float, refusal: str
+) -> dict[str, Any]:
+    """What `module`, run as a process of its own with `request`, says of `file`.
 
-    Raises RuntimeFailure when it crashes, says nothing or passes the time limit.
+    The process ends with `converters.runtimes.child.serve`. Raises what it reports:
+    MissingExtraError, UnverifiableError, and RuntimeFailure, whose message begins with `refusal`;
+    RuntimeFailure too when it crashes, says nothing or passes the limits on time and memory.
     """
+    limits = {"time_limit_s": time_limit_s, "memory_limit": memory_limit()}
+    # -P: a folder called `converters` where the command was started must not be imported.
+    command = [sys.executable, "-P", "-m", module, json.dumps({**request, **limits})]
+    answer = _answer(command, file, time_limit_s)
+    try:
+        failure = _failure(answer, file, refusal)
+    except Exception as error:
+        failure = _unreadable(file, error)
+    if failure is not None:
+        raise failure
+    return answer
+
+
+def _failure(answer: Mapping[str, Any], file: Path, refusal: str) -> MvkitError | None:
+    named = f"{file.resolve()}: "  # as the child's own messages begin
+    if "missing" in answer:
+        missing = answer["missing"]
+        return MissingExtraError(one_line(missing["package"]), one_line(missing["extra"]))
+    if "unverifiable" in answer:
+        reason = one_line(answer["unverifiable"], 400).replace(named, "")
+        return UnverifiableError(f"{file}: {reason}")
+    if "error" in answer:
+        reason = one_line(answer["error"], 400).replace(named, "")
+        return RuntimeFailure(f"{file}: {refusal}: {reason}")
+    return None
+
+
+def _unreadable(file: Path, error: Exception) -> RuntimeFailure:
+    reason = one_line(f"{type(error).__name__}: {error}")
+    return RuntimeFailure(f"{file}: the runtime's answer cannot be read: {reason}")
+
+
+def _answer(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
     # Into files: a pipe would stay open, and be waited for, as long as any grandchild lives.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
         code = _run_group(command, file, time_limit_s, output, log)

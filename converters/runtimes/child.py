@@ -91,11 +91,15 @@ def limit_resources(memory: int, time_limit_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, time_limit_s + _GRACE_S)
 
 
-def serve(request: Mapping[str, Any]) -> None:
-    """Answers one request, in one line on standard output; what a runtime prints goes nowhere."""
+def serve(request: Mapping[str, Any], main: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    """Answers one request with what `main` gives, in one line on standard output, and ends.
+
+    What a runtime prints goes nowhere. `ask_child` of `base` is the other side.
+    """
     stdout = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     limit_resources(request["memory_limit"], request["time_limit_s"])
+    answer: dict[str, Any]
     try:
         answer = main(request)
     except MissingExtraError as error:
@@ -109,4 +113,4 @@ def serve(request: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(json.loads(sys.argv[1]))
+    serve(json.loads(sys.argv[1]), main)
