@@ -301,7 +301,10 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
     if len(made) > 1:
         peak = max(artifact.manifest.cost.peak_memory_mib for artifact in made)
         print_line(f"memory   {peak:.0f} MiB at most in one conversion")
-    if made:
+    failed = [artifact.path for artifact in made if artifact.parity.verdict == "fail"]
+    if failed:
+        print_line(f"next     mvkit verify {failed[0]} --bisect")
+    elif made:
         print_line(f"next     mvkit verify {made[0].path}")
 
 
