@@ -18,10 +18,10 @@ def test_a_sound_file(user_artifact: Path, mvkit: Call, monkeypatch: pytest.Monk
     monkeypatch.chdir(user_artifact.parents[1])
     result = mvkit("verify", user_artifact, "--bisect")
     assert (result.code, result.err) == (0, "")
-    assert "nothing diverges" in result.out and " Linear " in result.out
+    assert "nothing diverges" in result.out and " Net " in result.out
     document = mvkit("verify", user_artifact, "--bisect", "--json").json
     assert document["verdict"] == "pass" and document["fault"] is None
-    assert [row["module"] for row in document["growth"]] == ["fc", ""]  # conv is fused with relu
+    assert [row["module"] for row in document["growth"]] == [""]  # the rest is fused
 
 
 @pytest.mark.slow  # a real conversion
