@@ -44,8 +44,9 @@ def test_grey() -> None:
     np.testing.assert_array_equal(recipe.normalise(photo), [[[[-2, 2]]]])
 
 
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize("order", ["rgb", "bgr", "grey"])
-def test_numpy_and_the_graph_agree_on_every_byte(order: str) -> None:
+def test_numpy_and_the_graph_agree_on_every_byte(order: str, layout: str) -> None:
     channels = 1 if order == "grey" else 3
     recipe = Preprocessing(
         (16, 16), mean=(0.485, 0.456, 0.406)[:channels], std=(0.229, 0.224, 0.225)[:channels],
@@ -53,5 +54,9 @@ def test_numpy_and_the_graph_agree_on_every_byte(order: str) -> None:
     )  # fmt: skip
     photos = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(channels, 3)
     photos[..., 1:] = 255 - photos[..., 1:]
-    graph = _normalise(torch.from_numpy(photos), recipe).permute(0, 3, 1, 2).numpy()
-    np.testing.assert_allclose(recipe.normalise(photos), graph, rtol=1e-6, atol=1e-6)
+    given = torch.from_numpy(photos)
+    if layout == "nhwc":
+        graph = _normalise(given, recipe, channels=3).permute(0, 3, 1, 2)
+    else:
+        graph = _normalise(given.permute(0, 3, 1, 2), recipe, channels=1)
+    np.testing.assert_allclose(recipe.normalise(photos), graph.numpy(), rtol=1e-6, atol=1e-6)

@@ -314,7 +314,7 @@ def test_one_failing_network_does_not_stop_the_others(
     assert result.code == 2
     assert result.line == "net.py:zzz: net.py has no attribute 'zzz'"
     rows = [line.split() for line in result.out.splitlines()[2:4]]
-    assert rows[0][:3] == ["net-zzz", "-", "error"]
+    assert rows[0][:3] == ["net-zzz-fp32.tflite", "-", "error"]
     assert rows[1][0] == "mvkit-out/net-make-fp32.tflite"
     result = mvkit(*call, "--json")
     assert [one["status"] for one in result.json] == ["error", "unchanged"]

@@ -126,7 +126,9 @@ def test_altered_weights_are_refused(mvkit: Call, workplace: Path, quick_convers
 
 def test_weights_without_a_source_to_put_them_into(mvkit: Call, user_copy: Path) -> None:
     result = mvkit("verify", user_copy, "--weights", "w.pt")
-    assert result.code == 2 and result.line == "--weights is only used with --against-source"
+    assert result.code == 2 and (
+        result.line == "--weights is only used with --against-source and --bisect"
+    )
     result = mvkit("verify", user_copy, "--against-source", "--weights", "w.pt")
     assert result.code == 2 and result.line.endswith("came with, from no file")
 
