@@ -91,6 +91,9 @@ def _partitioners(recipe: Recipe) -> list[Any]:
         from executorch.backends.apple.coreml.compiler import CoreMLBackend
         from executorch.backends.apple.coreml.partition import CoreMLPartitioner
 
+        from . import coreml_operators
+
+        coreml_operators.register()
         specs = CoreMLBackend.generate_compile_specs(
             compute_precision=coremltools.precision.FLOAT32,  # by default it rounds to fp16
             minimum_deployment_target=coremltools.target.iOS16,  # the oldest that runs these files

@@ -189,3 +189,22 @@ def test_an_example_over_the_limit_is_refused(target: str, tmp_path: Path) -> No
     recipe = Recipe(target, dynamic_batch=4)
     with pytest.raises(UsageError, match="input 'image' has a batch of 5, over 4"):
         convert(Free(), torch.rand(5, 3, 9, 9), recipe, output_dir=tmp_path)
+
+
+class Scaled(nn.Module):
+    """Operators that coremltools lacks or gets wrong, with and without their factor."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        small = 1e-3 * y.sigmoid()
+        return (
+            torch.addcmul(x, y, y)
+            + torch.addcdiv(x, y, small + 1, value=0.3)
+            + small / (1e4 * small.reciprocal())
+        )
+
+
+@pytest.mark.parametrize("recipe", [Recipe("coreml"), Recipe("executorch", backend="coreml")])
+def test_operators_that_coreml_has_not(recipe: Recipe, tmp_path: Path) -> None:
+    example = (torch.rand(2, 5), torch.rand(2, 5))
+    artifact = convert(Scaled(), example, recipe, output_dir=tmp_path)
+    assert artifact.parity.verdict == "pass", artifact.parity.reason
