@@ -34,7 +34,7 @@ lint: $(VENV)/.setup-test
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-# Every reference model on every target; about 20 minutes the first time.
+# Every reference model on every target; about 12 minutes the first time.
 matrix: $(VENV)/.setup-test
 	$(BIN)/python -m benchmarks.matrix
 
