@@ -33,6 +33,7 @@ from .manifest import (
     CostRecord,
     Manifest,
     Option,
+    RouteRecord,
     SourceRecord,
     TensorSpec,
     WeightsRecord,
@@ -192,7 +193,7 @@ def convert(
             started = time.perf_counter()
             provenance.reset_peak_memory()
             with vendor_output.silenced(not verbose):
-                backend.save(prepared.form, staged, recipe)
+                route = backend.save(prepared.form, staged, recipe)
             cost = CostRecord(round(time.perf_counter() - started, 2), provenance.peak_memory_mib())
 
             progress("checking the file")
@@ -234,7 +235,7 @@ def convert(
                     origin.options,
                 ),
                 options=options,
-                rewrites={},
+                rewrites=route.rewrites,
                 tools=provenance.tool_versions(backend),
                 host=provenance.host(),
                 cost=cost,
@@ -242,6 +243,7 @@ def convert(
                 parity=checked.parity,
                 host_latency=checked.latency,
                 twin=None if twin is None else record_file(twin.file, twin.file.name),
+                route=RouteRecord(route.emitter, route.reason),
             )
             beside = manifest_path(staged).name
             (stage / beside).write_text(manifest.to_json(), encoding="utf-8")

@@ -15,7 +15,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from .errors import ConversionError, UsageError
 from .manifest import TensorSpec
 from .preprocessing import Preprocessing
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .route import Rewritten
 
 ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -144,6 +147,7 @@ class Form:
         self.interface = module.interface
         self.output_names = tuple(output_names)
         self.labels = None if labels is None else tuple(labels)
+        self.rewritten: dict[tuple[str, ...], Rewritten] = {}  # by the rewrites' names
         self._exported: torch.export.ExportedProgram | None = None
 
     def exported(self) -> torch.export.ExportedProgram:

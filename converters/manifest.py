@@ -23,7 +23,7 @@ from .preprocessing import Preprocessing
 
 # major.minor. A reader refuses a newer major. A newer minor only adds: fields that are not required
 # and have a default, which a reader that does not know them ignores.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 _VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 Verdict = Literal["pass", "fail", "unverified"]
@@ -170,6 +170,17 @@ class CostRecord:
 
 
 @dataclass(frozen=True)
+class RouteRecord:
+    """What wrote the file: "direct" for the kit's own emitter, or the vendor's converter.
+
+    `reason` is why the direct one could not, None where it did or was not wanted.
+    """
+
+    emitter: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str  # of the artifact: the file name without its suffix
     target: str
@@ -190,6 +201,7 @@ class Manifest:
     parity: ParityRecord
     host_latency: HostLatency | None = None
     twin: FileRecord | None = None  # of an fp16 file: the fp32 file that it was compared with
+    route: RouteRecord | None = None  # None in a manifest of schema version 1.1 or older
 
     def to_json(self) -> str:
         """The document, with a digest over itself so that a changed manifest is noticed."""

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import UsageError
 from ..recipe import Recipe, foreign_options
+from ..rewrite import rewrites_named
 
 if TYPE_CHECKING:
     from ..deploy import Form
+    from ..route import Route
 
 TARGETS = ("tflite", "coreml", "executorch")
 
@@ -40,8 +42,8 @@ class Target(Protocol):
     def runtime(self, recipe: Recipe) -> str:
         """The module of `converters.runtimes` that runs the file."""
 
-    def save(self, form: Form, path: Path, recipe: Recipe) -> None:
-        """Converts `form` into the file, or the folder, `path`.
+    def save(self, form: Form, path: Path, recipe: Recipe) -> Route:
+        """Converts `form` into the file, or the folder, `path`; says how.
 
         Raises ConversionError when the vendor's converter refuses the module.
         """
@@ -69,6 +71,8 @@ def complete(recipe: Recipe) -> Recipe:
     target = target_named(recipe.target)
     for flag in foreign_options(recipe, target.OPTIONS).values():
         raise UsageError(f"{flag} is not for {recipe.target}")
+    if recipe.rewrites is not None:
+        recipe = replace(recipe, rewrites=rewrites_named(recipe.rewrites))
     return target.complete(recipe)
 
 

@@ -20,6 +20,7 @@ from ..recipe import Recipe
 
 if TYPE_CHECKING:
     from ..deploy import Form
+    from ..route import Route
     from .coreml_trace import Traced
 
 SUFFIX = ".mlpackage"
@@ -41,6 +42,7 @@ OPTIONS = (
     "input_kind",
     "sizes",
     "dynamic_batch",
+    "rewrites",
     "author",
     "licence",
     "version",
@@ -75,21 +77,27 @@ def runtime(recipe: Recipe) -> str:
     return "mil"
 
 
-def save(form: Form, path: Path, recipe: Recipe) -> None:
+def save(form: Form, path: Path, recipe: Recipe) -> Route:
     """Converts `form` into the package `path`; see `Target.save`.
 
     Raises UsageError for an input that CoreML has no type for.
     """
     import torch
 
+    from ..route import Route, rewritten
     from . import coreml_package, coreml_trace
 
     _check_inputs(form, recipe)
     dtypes = {getattr(torch, a): getattr(torch, b) for a, b in FILE_DTYPES.items()}
-    traced = coreml_trace.Traced(form, dtypes)
+    module, counts = form.module, {}
+    if not recipe.sizes and recipe.dynamic_batch is None:  # a rewritten graph has one shape
+        network = rewritten(form, recipe)
+        module, counts = network.module(), network.counts
+    traced = coreml_trace.Traced(module, form, dtypes)
     traced.check_flexible(recipe)
     model = _convert(form, traced, path, recipe)
     coreml_package.finish(model.get_spec(), path, form, recipe)
+    return Route("coremltools", None, counts)
 
 
 def _check_inputs(form: Form, recipe: Recipe) -> None:

@@ -23,15 +23,17 @@ _SAME = 1e-3
 
 
 class _Positional(nn.Module):
-    """The deployed module with tensors by position, in the types of a CoreML package.
+    """A deployed module with tensors by position, in the types of a CoreML package.
 
     It takes tensors in the order of the interface, an image as float32 with values 0..255, and
     gives a tuple in the order of the module's results.
     """
 
-    def __init__(self, form: Form, dtypes: Mapping[torch.dtype, torch.dtype]) -> None:
+    def __init__(
+        self, module: nn.Module, form: Form, dtypes: Mapping[torch.dtype, torch.dtype]
+    ) -> None:
         super().__init__()
-        self.module = form.module
+        self.module = module
         self.names = tuple(form.examples)
         self.dtypes = dtypes
 
@@ -43,13 +45,15 @@ class _Positional(nn.Module):
 class Traced:
     """A form as a TorchScript graph, which takes tensors by position and gives a tuple.
 
-    `results` are the outputs on the form's examples. `dtypes` are the target's substitutes for
+    `module` is the form's, or stands in its place. `results` are the outputs on the form's examples. `dtypes` are the target's substitutes for
     types that it has not. Raises ConversionError when torch cannot trace the module.
     """
 
-    def __init__(self, form: Form, dtypes: Mapping[torch.dtype, torch.dtype]) -> None:
+    def __init__(
+        self, module: nn.Module, form: Form, dtypes: Mapping[torch.dtype, torch.dtype]
+    ) -> None:
         self._form = form
-        self._eager = _Positional(form, dtypes).eval()
+        self._eager = _Positional(module, form, dtypes).eval()
         self._examples = [
             x.to(torch.float32) if one.spec.kind == "image" else x
             for one, x in zip(form.interface.inputs, form.examples.values(), strict=True)

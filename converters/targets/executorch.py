@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, MissingExtraError, UsageError
+from ..manifest import one_line
 from ..recipe import Recipe
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from ..deploy import Form
+    from ..route import Route
 
 SUFFIX = ".pte"
 TOOLS = ("torch", "executorch")
 FILE_DTYPES: Mapping[str, str] = {}
-OPTIONS = ("backend", "dynamic_batch")
+OPTIONS = ("backend", "dynamic_batch", "rewrites", "emitter")
 BACKENDS = ("xnnpack", "portable", "coreml")
+EMITTERS = ("auto", "direct", "executorch")
 _COREML_INPUTS = ("float16", "float32", "float64", "int16", "int32", "int64", "bool")
 
 
@@ -38,6 +41,18 @@ def complete(recipe: Recipe) -> Recipe:
         raise UsageError(f"unknown backend '{backend}'", f"known: {', '.join(BACKENDS)}")
     if backend == "coreml" and recipe.dynamic_batch is not None:
         raise UsageError("--dynamic-batch is not for backend coreml, which leaves out a batch of 1")
+    if recipe.emitter not in EMITTERS:
+        raise UsageError(f"--emitter {recipe.emitter} is not for executorch")
+    if backend != "xnnpack" and (recipe.rewrites or recipe.emitter == "direct"):
+        flag = "--rewrites" if recipe.rewrites else "--emitter direct"
+        raise UsageError(f"{flag} is not for backend {backend}")
+    if recipe.emitter not in EMITTERS:
+        raise UsageError(
+            f"no emitter '{one_line(recipe.emitter, 40)}' for executorch",
+            f"known: {', '.join(EMITTERS)}",
+        )
+    if backend != "xnnpack" and (recipe.rewrites or recipe.emitter == "direct"):
+        raise UsageError(f"rewrites and the direct emitter are for backend xnnpack, not {backend}")
     return replace(recipe, backend=backend)
 
 
@@ -45,10 +60,34 @@ def runtime(recipe: Recipe) -> str:
     return "executorch_coreml" if recipe.backend == "coreml" else "executorch"
 
 
-def save(form: Form, path: Path, recipe: Recipe) -> None:
+def save(form: Form, path: Path, recipe: Recipe) -> Route:
+    from ..route import Route
+
     if recipe.backend == "coreml":
         _check_coreml(form)
-    exported = form.exported()
+    if recipe.backend != "xnnpack":
+        _convert(form.exported(), path, recipe)
+        return Route("executorch")
+    from ..emit import pte
+    from ..lowering.program import NotCovered
+    from ..route import export, refuse, rewritten
+
+    network = rewritten(form, recipe)
+    reason = None
+    if recipe.emitter != "executorch":
+        try:
+            path.write_bytes(pte.emit(network.program()))
+            return Route("direct", None, network.counts)
+        except NotCovered as error:
+            if recipe.emitter == "direct":
+                raise refuse(error) from None
+            reason = str(error)
+    module = network.module()
+    _convert(export(module, form), path, recipe)
+    return Route("executorch", reason, {} if module is form.module else network.counts)
+
+
+def _convert(exported: ExportedProgram, path: Path, recipe: Recipe) -> None:
     try:
         from executorch.exir import to_edge_transform_and_lower
 

@@ -6,16 +6,20 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConversionError, MissingExtraError
+from ..errors import ConversionError, MissingExtraError, UsageError
 from ..recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..deploy import Form
+    from ..route import Route
 
 SUFFIX = ".tflite"
 TOOLS = ("torch", "litert-torch", "ai-edge-litert")
 FILE_DTYPES = {"int64": "int32", "float64": "float32"}  # litert-torch narrows them at the border
-OPTIONS = ("dynamic_batch",)
+OPTIONS = ("dynamic_batch", "rewrites", "emitter")
+EMITTERS = ("auto", "direct", "litert")
 
 
 def require() -> None:
@@ -25,6 +29,8 @@ def require() -> None:
 
 
 def complete(recipe: Recipe) -> Recipe:
+    if recipe.emitter not in EMITTERS:
+        raise UsageError(f"--emitter {recipe.emitter} is not for tflite")
     return recipe
 
 
@@ -32,12 +38,33 @@ def runtime(recipe: Recipe) -> str:
     return "tflite"
 
 
-def save(form: Form, path: Path, recipe: Recipe) -> None:
+def save(form: Form, path: Path, recipe: Recipe) -> Route:
+    from ..emit import tflite
+    from ..lowering.program import NotCovered
+    from ..route import Route, refuse, rewritten
+
+    network = rewritten(form, recipe)
+    reason = None
+    if recipe.emitter != "litert":
+        try:
+            path.write_bytes(tflite.emit(network.program()))
+            return Route("direct", None, network.counts)
+        except NotCovered as error:
+            if recipe.emitter == "direct":
+                raise refuse(error) from None
+            reason = str(error)
+    module = network.module()
+    # Not edge_model.export(): on a full disk it ends the process.
+    path.write_bytes(_convert(module, form, recipe))
+    return Route("litert-torch", reason, {} if module is form.module else network.counts)
+
+
+def _convert(module: nn.Module, form: Form, recipe: Recipe) -> bytes:
     import litert_torch
 
     try:
         edge_model = litert_torch.convert(
-            form.module, sample_kwargs=dict(form.examples), dynamic_shapes=form.dynamic_shapes()
+            module, sample_kwargs=dict(form.examples), dynamic_shapes=form.dynamic_shapes()
         )
     except OSError:
         raise  # the disk, not the module
@@ -49,5 +76,5 @@ def save(form: Form, path: Path, recipe: Recipe) -> None:
             f"{type(error).__name__}: {reason[:300]}",
             "--debug shows all of it",
         ) from error
-    # Not edge_model.export(): on a full disk it ends the process.
-    path.write_bytes(edge_model.model_content())
+    content: bytes = edge_model.model_content()
+    return content

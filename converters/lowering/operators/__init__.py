@@ -1,0 +1,5 @@
+"""Rules for canonical ATen operators, by family; importing this package registers them."""
+
+from . import elementwise, matrix, moving, reducing, spatial
+
+__all__ = ["elementwise", "matrix", "moving", "reducing", "spatial"]
