@@ -19,6 +19,7 @@ from .inspect import inspect
 from .models import models
 from .options import SuggestingGroup
 from .predict import predict
+from .rewrites import rewrites
 from .verify import verify
 
 _TOOLS = ("torch", "litert-torch", "ai-edge-litert", "coremltools", "executorch", "tensorflow")
@@ -57,7 +58,7 @@ def cli() -> None:
     """
 
 
-for _verb in (models, info, convert, verify, inspect, predict, completion):
+for _verb in (models, info, convert, verify, inspect, predict, rewrites, completion):
     cli.add_command(_verb)
 
 

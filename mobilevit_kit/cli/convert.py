@@ -54,6 +54,21 @@ if TYPE_CHECKING:
     help="coreml: image sizes that the file takes besides its own, as in 192x192,320x320.",
 )
 @click.option("--dynamic-batch", is_flag=True, help="The file takes 1 to 8 images at once.")
+@click.option(
+    "--rewrites",
+    default="all",
+    show_default=True,
+    metavar="all|none|LIST",
+    help="Exact rewrites of the graph; `mvkit rewrites` lists them.",
+)
+@click.option(
+    "--emitter",
+    type=click.Choice(["auto", "direct", "litert", "executorch"]),
+    default="auto",
+    show_default=True,
+    help="tflite, executorch: what writes the file. auto: the kit itself where it covers the "
+    "network, else the vendor's converter.",
+)
 @click.option("--author", help="coreml: for the file's metadata.")
 @click.option("--licence", help="coreml: for the file's metadata.")
 @click.option("--model-version", help="coreml: for the file's metadata.")
@@ -119,6 +134,8 @@ def convert(
     input_kind: Any,
     sizes: tuple[tuple[int, int], ...] | None,
     dynamic_batch: bool,
+    rewrites: str,
+    emitter: Any,
     author: str | None,
     licence: str | None,
     model_version: str | None,
@@ -150,6 +167,7 @@ def convert(
     """
     from converters.errors import UsageError
     from converters.recipe import BATCH_LIMIT, Recipe
+    from converters.rewrite import parse_rewrites
     from converters.targets import for_targets, parse_targets
     from mobilevit_kit.jobs import Job, check_jobs, run_jobs
     from mobilevit_kit.models import list_models
@@ -173,6 +191,8 @@ def convert(
             input_kind=input_kind,
             sizes=sizes or (),
             dynamic_batch=BATCH_LIMIT if dynamic_batch else None,
+            rewrites=parse_rewrites(rewrites),
+            emitter=emitter,
             author=author,
             licence=licence,
             version=model_version,
@@ -295,9 +315,12 @@ def _print(outcomes: list[Outcome], output: Output) -> None:
     for text in dict.fromkeys(artifact.manifest.source.weights.describe() for artifact in made):
         print_line(f"weights  {text}")
     for artifact in made:
+        name = f"{artifact.path.name}: " if len(made) > 1 else ""
         if len(made) == 1 or artifact.parity.verdict != "pass":
-            name = f"{artifact.manifest.name}: " if len(made) > 1 else ""
             print_line(f"checked  {name}{artifact.parity.reason}")
+        route = artifact.manifest.route
+        if route is not None and route.reason is not None:
+            print_line(f"emitter  {name}{route.emitter}; the kit's own does not: {route.reason}")
     if len(made) > 1:
         peak = max(artifact.manifest.cost.peak_memory_mib for artifact in made)
         print_line(f"memory   {peak:.0f} MiB at most in one conversion")
@@ -332,6 +355,9 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "weights": manifest.source.weights.describe(),
         "seconds": manifest.cost.seconds,
         "peak_memory_mib": manifest.cost.peak_memory_mib,
+        "rewrites": dict(manifest.rewrites),
+        "emitter": None if manifest.route is None else manifest.route.emitter,
+        "emitter_reason": None if manifest.route is None else manifest.route.reason,
         "host_latency_ms": latency.median_ms if latency else None,
         "host_latency_threads": latency.threads if latency else None,
     }
