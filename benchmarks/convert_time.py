@@ -3,10 +3,10 @@
     python -m benchmarks.convert_time [--models NAME ...] [--targets tflite ...] [--rounds 3]
 
 Each conversion runs in a process of its own, ours and the stock one in turn, so that both meet the
-same state of the machine. "stock" is the vendor's documented route on timm's model, saved to a
-file: `litert_torch.convert`, `coremltools.convert` of a trace, and executorch's
-`to_edge_transform_and_lower` for XNNPACK. "ours" is `converters.convert` without and with the
-parity check, golden tensors and manifest. Imports are not counted; memory is the process's peak.
+same state of the machine. "stock" is the vendor's documented route (`benchmarks/stock.py`) on
+timm's model with the same weights, saved to a file. "ours" is `converters.convert` without and with
+the parity check, golden tensors and manifest. Imports are not counted; memory is the process's
+peak.
 """
 
 from __future__ import annotations
@@ -21,60 +21,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.report import publish
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from benchmarks.stock import ROUTES, stock_network
 
 WAYS = ("stock", "ours", "ours, verified")
 TOOLS = ("torch", "litert-torch", "coremltools", "executorch", "timm")
 MARK = "figures "
-
-
-def to_tflite(network: nn.Module, image: Tensor, path: str) -> None:
-    import litert_torch
-
-    litert_torch.convert(network, (image,)).export(path)
-
-
-def to_coreml(network: nn.Module, image: Tensor, path: str) -> None:
-    import coremltools as ct
-    import torch
-
-    with torch.no_grad():
-        traced = torch.jit.trace(network, image)
-    package = ct.convert(
-        traced,
-        inputs=[ct.TensorType(shape=image.shape)],
-        minimum_deployment_target=ct.target.iOS16,
-        compute_precision=ct.precision.FLOAT32,
-    )
-    package.save(path)
-
-
-def to_executorch(network: nn.Module, image: Tensor, path: str) -> None:
-    import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    program = to_edge_transform_and_lower(
-        torch.export.export(network, (image,)), partitioner=[XnnpackPartitioner()]
-    ).to_executorch()
-    Path(path).write_bytes(program.buffer)
-
-
-STOCK = {
-    "tflite": (to_tflite, ".tflite"),
-    "coreml": (to_coreml, ".mlpackage"),
-    "executorch": (to_executorch, ".pte"),
-}
-IMPORTS = {
-    "tflite": ("litert_torch",),
-    "coreml": ("coremltools",),
-    "executorch": ("executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner"),
-}
 
 
 def convert_once(way: str, target: str, model: str, folder: str) -> None:
@@ -85,16 +38,14 @@ def convert_once(way: str, target: str, model: str, folder: str) -> None:
     from mobilevit_kit.models import model_card
     from mobilevit_kit.source import SourceRequest, build_source
 
-    for name in IMPORTS[target]:
+    route = ROUTES[target]
+    for name in route.modules:
         importlib.import_module(name)
     if way == "stock":
-        from tests.oracles import timm
-
-        save, suffix = STOCK[target]
-        network = timm.create_model(model).eval()
+        network = stock_network(model)
         image = torch.zeros(1, 3, *model_card(model).input_size)
         started = time.perf_counter()
-        save(network, image, f"{folder}/{model}{suffix}")
+        route.convert(network, image, f"{folder}/{model}{route.suffix}")
     else:
         source = build_source(SourceRequest(model))
         started = time.perf_counter()
@@ -121,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["mobilevit_xxs", "mobilevit_xs"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--targets", nargs="+", default=list(STOCK), choices=list(STOCK))
+    parser.add_argument("--targets", nargs="+", default=list(ROUTES), choices=list(ROUTES))
     parser.add_argument("--once", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Precision = Literal["fp32", "fp16"]
 InputKind = Literal["tensor", "image"]
+Emitter = Literal["auto", "direct", "litert", "executorch"]
 
 BATCH_LIMIT = 8  # the largest batch of a file with `dynamic_batch`; runtimes plan memory for it
 
@@ -27,6 +28,8 @@ class Recipe:
     input_kind: InputKind = "tensor"  # CoreML: an image input takes a photo's own type
     sizes: tuple[tuple[int, int], ...] = ()  # CoreML: (height, width) besides the example's
     dynamic_batch: int | None = None  # the largest batch, from 1 up
+    rewrites: tuple[str, ...] | None = None  # names from `converters.rewrite`; None: all
+    emitter: Emitter = "auto"  # what writes the file: the kit itself where it can, or a vendor
     author: str | None = None  # CoreML: metadata, this and the next three
     licence: str | None = None
     version: str | None = None
@@ -52,6 +55,8 @@ class Recipe:
             height, width = text.split("x")
             sizes.append((int(height), int(width)))
         chosen = {name: options[name] for name in known if name in options}
+        if chosen.get("rewrites") is not None:
+            chosen["rewrites"] = tuple(chosen["rewrites"])  # JSON has lists
         return Recipe(target, precision, sizes=tuple(sizes), **chosen)
 
 
@@ -62,6 +67,8 @@ _FLAGS = {
     "input_kind": "--input-kind image",
     "sizes": "--sizes",
     "dynamic_batch": "--dynamic-batch",
+    "rewrites": "--rewrites",
+    "emitter": "--emitter",
     "author": "--author",
     "licence": "--licence",
     "version": "--model-version",

@@ -39,8 +39,7 @@ def emit(program: Program) -> bytes:
     named = enumerate(payload.constants, start=2)
     fields = {
         "execution_plan": [_plan(program, payload)],
-        "constant_buffer": [],  # executorch's own reader wants the two lists, empty as they are
-        "backend_delegate_data": [],
+        "backend_delegate_data": [],  # executorch's own reader wants the list, empty as it is
         "segments": [
             {"offset": offset, "size": len(segment)}
             for offset, segment in zip(offsets, segments, strict=True)

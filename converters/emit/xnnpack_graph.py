@@ -40,7 +40,7 @@ class Graph:
         self._nodes: list[dict[str, Any]] = []
         self._values: list[dict[str, Any]] = []
         self._ids: dict[Tensor, int] = {}
-        self._constant_ids: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._constant_ids: dict[tuple[str, tuple[int, ...], bool], int] = {}
         self._places: dict[str, int] = {}  # of constants in the graph's table
         self._input_ids = [self._external(tensor, _EXTERNAL_INPUT) for tensor in inputs]
         self._output_ids = [self._external(tensor, _EXTERNAL_OUTPUT) for tensor in outputs]
@@ -60,11 +60,20 @@ class Graph:
             self._ids[tensor] = self.value(tensor.shape) if data is None else self.constant(data)
         return self._ids[tensor]
 
-    def constant(self, data: NDArray[np.float32]) -> int:
-        """A value that stands in the file; equal ones are one."""
+    def weight(self, tensor: Tensor) -> int:
+        """The value of a filter or bias, which the runtime repacks when it loads the file."""
+        check(tensor)
+        return self.tensor(tensor) if tensor.data is None else self.constant(tensor.data, packed=True)
+
+    def constant(self, data: NDArray[np.float32], *, packed: bool = False) -> int:
+        """A value that stands in the file; equal ones are one.
+
+        Not, though, where one is `packed`, a filter or bias: once XNNPACK has packed a value its
+        numbers are gone, and an operator that reads them as they are crashes.
+        """
         data = np.asarray(data, order="C")
         name = hashlib.sha256(data.data).hexdigest()
-        key = name, data.shape
+        key = name, data.shape, packed
         if key not in self._constant_ids:
             self.constants.setdefault(name, data.data.cast("B"))
             place = self._places.setdefault(name, len(self._places) + 1)

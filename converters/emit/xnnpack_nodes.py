@@ -74,7 +74,8 @@ def _binary(operation: Operation, graph: Graph, name: str) -> None:
 
 
 def _weighted(operation: Operation, graph: Graph, name: str, **fields: int) -> None:
-    x, weight, *bias = (graph.tensor(tensor) for tensor in operation.inputs)
+    x = graph.tensor(operation.inputs[0])
+    weight, *bias = (graph.weight(tensor) for tensor in operation.inputs[1:])
     graph.node(
         name,
         operation.attributes.get("activation"),
@@ -239,7 +240,7 @@ def _mean(operation: Operation, graph: Graph) -> None:
         if end == len(shape):
             view, result = ((before, count), (before, 1)) if end - first > 1 else (shape, reduced)
             mean = graph.value(result)
-            weight = graph.constant(np.full((1, count), 1 / count, np.float32))
+            weight = graph.constant(np.full((1, count), 1 / count, np.float32), packed=True)
             operands = {"input1_id": _viewed(value, view, graph), "filter_id": weight}
             graph.node("FullyConnected", **operands, bias_id=NO_VALUE, output_id=mean)
         else:

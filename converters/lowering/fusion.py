@@ -16,23 +16,18 @@ def fuse_activations(program: Program) -> Program:
     """clamp(f(x)) as f with an activation, where nobody else reads f(x)."""
     readers = Counter(tensor for one in program.operations for tensor in one.inputs)
     readers.update(program.outputs.values())
-    makers: dict[Tensor, int] = {}
+    makers: dict[Tensor, int] = {}  # which operation made it, if that takes an activation
     operations: list[Operation] = []
     for one in program.operations:
-        source = one.inputs[0] if one.kind == "clamp" else None
-        index = makers.get(source) if source is not None and readers[source] == 1 else None
-        maker = None if index is None else operations[index]
-        fits = maker is not None and maker.kind in _WITH_ACTIVATION
-        if fits and maker is not None and index is not None:
-            if maker.attributes.get("activation") is None:
-                bounds = (one.attributes["low"], one.attributes["high"])
-                operations[index] = replace(
-                    maker, output=one.output, attributes={**maker.attributes, "activation": bounds}
-                )
-                makers[one.output] = index
-                continue
-        makers[one.output] = len(operations)
-        operations.append(one)
+        index = makers.get(one.inputs[0]) if one.kind == "clamp" else None
+        if index is None or readers[one.inputs[0]] > 1:
+            if one.kind in _WITH_ACTIVATION and one.attributes["activation"] is None:
+                makers[one.output] = len(operations)
+            operations.append(one)
+        else:
+            maker, bounds = operations[index], (one.attributes["low"], one.attributes["high"])
+            attributes = {**maker.attributes, "activation": bounds}
+            operations[index] = replace(maker, output=one.output, attributes=attributes)
     return Program(program.inputs, program.outputs, operations)
 
 

@@ -65,7 +65,7 @@ class Network:
         """A new constant ahead of a node; `dtype` is what it will be rounded to."""
         if value.is_floating_point():
             value = value.double()
-        name = _free_name(self._constants, name or "folded")
+        name = free_name(self._constants, name or "folded")
         self._constants[name] = value.contiguous()
         with self.graph.inserting_before(before):
             node = self.graph.create_node("get_attr", name, (), {}, name=name)
@@ -196,10 +196,10 @@ def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
 def module_path(node: Node) -> str:
     """The path of the innermost module of the source that a node comes from."""
     stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
-    return next((path for path, _ in reversed(stack.values())), "")
+    return next((path for path, _ in reversed(list(stack.values()))), "")
 
 
-def _free_name(taken: Mapping[str, Tensor], name: str) -> str:
+def free_name(taken: Mapping[str, Tensor], name: str) -> str:
     if name not in taken:
         return name
     stem = name.partition("__")[0]

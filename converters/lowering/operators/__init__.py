@@ -1,5 +1,5 @@
 """Rules for canonical ATen operators, by family; importing this package registers them."""
 
-from . import elementwise, matrix, moving, reducing, spatial
+from . import elementwise, matrix, moving, reducing, resizing, spatial
 
-__all__ = ["elementwise", "matrix", "moving", "reducing", "spatial"]
+__all__ = ["elementwise", "matrix", "moving", "reducing", "resizing", "spatial"]

@@ -3,44 +3,140 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor as TorchTensor
 from torch.fx import Node
 
-from ...rewrite.network import Network, argument
-from ..arrangement import Atom, Axis, View, by_place, size
-from ..lower import Lowering, rule
-from ..program import NotCovered, Tensor
+from ...rewrite.network import argument, shape_of
+from ..arrangement import Atom, Axis, View, by_place, fresh, size
+from ..broadcasting import aligned, of_one_rank, pairwise
+from ..builder import Builder
+from ..forms import innermost
+from ..program import NotCovered
+from ..rules import Lowering, array, rule
+from .reducing import softmax
 
 aten = torch.ops.aten
+
+_ROWS, _COLUMNS = -2, -1  # axes of a product
+_FEW = 16  # channels
 
 
 @rule(aten.linear.default)
 def _linear(low: Lowering, node: Node) -> View:
-    weight = low.weight(argument(node, 1, "weight"))
-    bias = low.weight(argument(node, 2, "bias"))
-    assert weight is not None
-    return fully_connected(low, low.view(node.args[0]), weight, bias, str(node.args[1]))
+    x, weight = node.args[:2]
+    bias = argument(node, 2, "bias")
+    view = low.view(x)
+    if low.constant(weight) is None:
+        w = low.view(weight)
+        y = product(low.build, view, w.permuted([1, 0]), _wanted(node))
+        return y if bias is None else pairwise(low.build, "add", y, low.view(bias))
+    values = None if bias is None else low.weight(bias)
+    return fully_connected(low.build, view, low.weight(weight), values, str(weight))
 
 
 def fully_connected(
-    low: Lowering, x: View, weight: TorchTensor, bias: TorchTensor | None, name: str
+    build: Builder,
+    x: View,
+    weight: TorchTensor,
+    bias: TorchTensor | None,
+    name: str,
+    out: Axis | None = None,
 ) -> View:
-    """x (..., K) times weight (N, K)^T plus bias: the last axis has to lie last in memory."""
-    build = low.build
-    view, tensor = build.last(x, len(x.axes) - 1)
-    operands = [tensor, build.constant(weight.numpy(), name)]
-    if bias is not None:
-        operands.append(build.constant(bias.numpy(), f"{name}_bias"))
+    """The product of x (..., K) and weight (N, K)^T, plus bias (N); `out` are the atoms of N.
+
+    The last axis of x has to lie last in memory, but in any order: the weight's columns follow.
+    Where it lies first it may stay there: then it is the product of weight and x^T.
+    """
+    last = x.axes[-1]
     n = weight.shape[0]
-    result = build.emit("fully_connected", operands, [*tensor.shape[:-1], n], activation=None)
-    last = view.axes[-1]
-    out = (Atom(n, last[0].place if last else (3,)),) if n > 1 else ()
-    memory = view.memory[: len(view.memory) - len(last)]
-    return View(result, (*memory, *out), (*view.axes[:-1], out))
+    if out is None:
+        out = (Atom(n, last[0].place if last else (len(x.axes),)),) if n > 1 else ()
+    if not _lies_last(x, last) and reads_in_place(x, len(x.axes) - 1, bias is not None):
+        own = x.in_memory_order(last)
+        rest = x.memory[len(own) :]
+        matrix = build.constant(array(_columns(weight, last, own))[None], name)
+        operands = [matrix, build.arranged(x, [(), own, rest])]
+        turned = build.emit("batch_matmul", operands, (1, n, size(rest)), transpose_b=False)
+        result = View(turned, (*out, *rest), (*x.axes[:-1], out))
+        if bias is None:
+            return result
+        return pairwise(build, "add", result, fresh(build.constant(array(bias), f"{name}_bias")))
+    x = innermost(build, x, len(x.axes) - 1)
+    own = x.in_memory_order(last)
+    operands = [x.tensor, build.constant(array(_columns(weight, last, own)), name)]
+    if bias is not None:
+        operands.append(build.constant(array(bias), f"{name}_bias"))
+    shape = (*x.tensor.shape[:-1], n)
+    tensor = build.emit("fully_connected", operands, shape, activation=None)
+    rest = x.memory[: len(x.memory) - len(own)]
+    return View(tensor, (*rest, *out), (*x.axes[:-1], out))
+
+
+def reads_in_place(x: View, axis: int, is_biased: bool) -> bool:
+    """Whether a linear layer over this axis takes x as it lies.
+
+    Weight times x^T packs x anew in each run, and has its bias added by another operation: that
+    costs no more than transpositions there and back where there is no bias, or few channels, as in
+    the mixing of attention heads.
+    """
+    atoms = x.axes[axis]
+    may_be_first = not is_biased or size(atoms) <= _FEW
+    return _lies_last(x, atoms) or (may_be_first and _lies_first(x, atoms))
+
+
+def _lies_last(x: View, atoms: Axis) -> bool:
+    """Whether atoms are all that is innermost in memory, in any order."""
+    return x.in_memory_order(atoms) == x.memory[len(x.memory) - len(atoms) :]
+
+
+def _lies_first(x: View, atoms: Axis) -> bool:
+    """Whether atoms are all that is outermost in memory, in any order, with others behind."""
+    return 0 < len(atoms) < len(x.memory) and x.in_memory_order(atoms) == x.memory[: len(atoms)]
+
+
+def _columns(weight: TorchTensor, atoms: Axis, order: Axis) -> TorchTensor:
+    """A weight (N, K) with the atoms of K in another order."""
+    if order == atoms:
+        return weight
+    sides = [atom.size for atom in atoms]
+    places = [atoms.index(atom) + 1 for atom in order]
+    return weight.reshape(-1, *sides).permute(0, *places).reshape(weight.shape)
+
+
+@rule(aten.matmul.default)
+def _matmul(low: Lowering, node: Node) -> View:
+    a, b = (low.view(one) for one in node.args)
+    if min(len(a.axes), len(b.axes)) < 2:
+        raise NotCovered("a product with a vector")
+    return product(low.build, a, b, _wanted(node))
+
+
+@rule(aten.scaled_dot_product_attention.default)
+def _attention(low: Lowering, node: Node) -> View:
+    """One that no rewrite spelled out: softmax(scale q k^T + mask) v."""
+    mask = argument(node, 3, "attn_mask")
+    if argument(node, 4, "dropout_p", 0.0) or argument(node, 5, "is_causal", False):
+        raise NotCovered("attention with dropout or a causal mask")
+    if node.kwargs.get("enable_gqa", False):
+        raise NotCovered("attention with groups of heads")
+    if isinstance(mask, Node) and mask.meta["val"].dtype is torch.bool:
+        raise NotCovered("attention with a boolean mask")
+    q, k, v = (low.view(one) for one in node.args[:3])
+    scale: Any = node.kwargs.get("scale")
+    if scale is None:
+        scale = 1 / math.sqrt(q.shape[-1])
+    rank = len(k.axes)
+    logits = product(low.build, q, k.permuted([*range(rank - 2), rank - 1, rank - 2]), _COLUMNS)
+    logits = pairwise(low.build, "multiply", logits, low.number(scale))
+    if mask is not None:
+        logits = pairwise(low.build, "add", logits, low.view(mask))
+    return product(low.build, softmax(low.build, logits, len(logits.axes) - 1), v)
 
 
 @dataclass(frozen=True)
@@ -54,134 +150,113 @@ class _Plan:
     transposed: bool  # the right operand lies as (batch, columns, K)
     left: tuple[Axis, Axis, Axis]
     right: tuple[Axis, Axis, Axis]
-    cost: int
 
 
-@rule(aten.matmul.default)
-def _matmul(low: Lowering, node: Node) -> View:
-    """a (..., M, K) times b (..., K, N).
+def product(build: Builder, a: View, b: View, wanted: int | None = None) -> View:
+    """The product of a (..., M, K) and b (..., K, N), batch axes broadcast.
 
-    The inner order of batch, M and N is free, and so is which operand is the left one:
-    (a b)^T = b^T a^T. The plan with the fewest numbers to move wins.
+    Which operand is the left one is free, as (a b)^T = b^T a^T, and so is the order of the batch,
+    of the rows, the columns and K. The plan that copies fewest numbers wins; `wanted` is the axis
+    of the result that its readers want to be innermost. A batch that only one operand has counts
+    as more of its rows: nothing is repeated.
     """
-    build = low.build
-    a, b = low.view(node.args[0]), low.view(node.args[1])
-    if b.is_constant and len(b.axes) == 2:
-        return _constant_right(low, node, a)
-    if min(len(a.axes), len(b.axes)) < 2:
-        raise NotCovered("a product with a vector")
-    rank = max(len(a.axes), len(b.axes))
-    a, b = (v.with_axes([()] * (rank - len(v.axes)) + list(v.axes)) for v in (a, b))
+    a, b = of_one_rank(a, b.renewed())
+    rank = len(a.axes)
     batch = range(rank - 2)
-    a, b = build.aligned(a, b, [*((i, i) for i in batch), (rank - 1, rank - 2)])
-    for i in batch:
-        if bool(a.axes[i]) != bool(b.axes[i]):
-            raise NotCovered("a product that repeats one operand for a batch of the other")
-    plan = min(_plans(a, b, _reads_rows(low.network, node)), key=lambda one: one.cost)
-    left, right = (b, a) if plan.swapped else (a, b)
-    x, y = _operand(low, left, plan.left), _operand(low, right, plan.right)
-    shape = (*x.shape[:-1], y.shape[-2] if plan.transposed else y.shape[-1])
-    result = build.emit("batch_matmul", [x, y], shape, transpose_b=plan.transposed)
-    names = dict(zip(_atoms(b.axes[:-2]), _atoms(a.axes[:-2]), strict=True))
-    outer = [names.get(atom, atom) for atom in plan.left[0]]
-    rows = plan.left[1]
-    inner = plan.right[1] if plan.transposed else plan.right[2]
-    # Rows and columns may be the same atoms of one array; in the product they are two things.
-    new = {atom: atom.renewed() for atom in inner}
-    memory = (*outer, *rows, *(new[atom] for atom in inner))
-    m, n = a.axes[-2], b.axes[-1]
-    if plan.swapped:
-        m = tuple(new[atom] for atom in m)
-    else:
-        n = tuple(new[atom] for atom in n)
-    return View(result, memory, (*a.axes[:-2], m, n))
-
-
-def _constant_right(low: Lowering, node: Node, a: View) -> View:
-    weight = low.weight(node.args[1])
-    assert weight is not None
-    return fully_connected(low, a, weight.t().contiguous(), None, str(node.args[1]))
-
-
-def _atoms(axes: Sequence[Axis]) -> list[Atom]:
-    return [atom for axis in axes for atom in axis]
-
-
-def _operand(low: Lowering, view: View, axes: tuple[Axis, Axis, Axis]) -> Tensor:
-    """An array (batch, rows, columns)."""
-    return low.build.arranged(view, axes)
-
-
-def _reads_rows(network: Network, node: Node) -> bool:
-    """Whether a softmax over the columns reads the product, perhaps after a mask or a scale."""
-    del network
-    waiting = [node]
-    for _ in range(6):
-        if not waiting:
-            return False
-        readers = list(waiting.pop().users)
-        for reader in readers:
-            if reader.target is aten.softmax.int:
-                return reader.args[1] in (-1, len(reader.meta["val"].shape) - 1)
-            if reader.target in (aten.add.Tensor, aten.mul.Tensor, aten.reshape.default,
-                                 aten.div.Tensor):  # fmt: skip
-                waiting.append(reader)
-    return False
-
-
-def _plans(a: View, b: View, keep_innerlast: bool) -> list[_Plan]:
-    plans = []
-    batches = {
-        tuple(atom for atom in view.memory if atom in _atoms(view.axes[:-2])) for view in (a, b)
-    }
-    to_a = dict(zip(_atoms(b.axes[:-2]), _atoms(a.axes[:-2]), strict=True))
-    to_b = {ours: theirs for theirs, ours in to_a.items()}
-    orders = {tuple(to_a.get(atom, atom) for atom in batch) for batch in batches}
-    orders.add(by_place(_atoms(a.axes[:-2])))
-    orders = {order for order in orders if len(order) == len(to_a)}
+    a, b = aligned(build, a, b, [*((i, i) for i in batch), (rank - 1, rank - 2)])
+    pairs = [pair for i in batch for pair in zip(a.axes[i], b.axes[i], strict=False)]
+    common = [(x, y) for x, y in pairs if x in a.memory and y in b.memory]
     k_a, k_b = a.axes[-1], b.axes[-2]
-    rows, columns = _in_memory_order(a, a.axes[-2]), _in_memory_order(b, b.axes[-1])
-    for order, inner in itertools.product(sorted(orders, key=lambda o: [x.place for x in o]),
-                                          _inner_orders(a, b)):  # fmt: skip
-        in_b = tuple(to_b[atom] for atom in order)
-        ka = tuple(k_a[i] for i in inner)
-        kb = tuple(k_b[i] for i in inner)
-        first = (order, rows, ka)
-        second = (in_b, columns, kb)
-        turned_a = (order, ka, rows)
-        turned_b = (in_b, kb, columns)
-        for left, right, swapped, transposed in (
-            (first, second, False, True),
-            (first, turned_b, False, False),
-            (second, first, True, True),
-            (second, turned_a, True, False),
-        ):
-            one, other = (b, a) if swapped else (a, b)
-            cost = _moves(one, left) + _moves(other, right)
-            if swapped and keep_innerlast:
-                cost += 2 * size(rows) * size(columns) * size(order)
-            plans.append(_Plan(swapped, transposed, left, right, 4 * cost + 2 * swapped))
-    return plans
+    rows, columns = (
+        tuple(atom for atom in view.memory if atom not in taken)
+        for view, taken in (
+            (a, {*k_a, *(x for x, _ in common)}),
+            (b, {*k_b, *(y for _, y in common)}),
+        )
+    )
+    if b.is_constant and not common:
+        y = _by_constant(build, a.with_axes([rows, k_a]), b.with_axes([columns, k_b]))
+    elif a.is_constant and not common:
+        y = _by_constant(build, b.with_axes([columns, k_b]), a.with_axes([rows, k_a]))
+    else:
+        plans = _plans(a, b, common, rows, columns)
+        plan = min(plans, key=lambda one: _cost(a, b, one, wanted))
+        left, right = (b, a) if plan.swapped else (a, b)
+        x, z = build.arranged(left, plan.left), build.arranged(right, plan.right)
+        shape = (*x.shape[:-1], z.shape[-2] if plan.transposed else z.shape[-1])
+        result = build.emit("batch_matmul", [x, z], shape, transpose_b=plan.transposed)
+        inner = plan.right[1] if plan.transposed else plan.right[2]
+        y = View(result, (*plan.left[0], *plan.left[1], *inner), ())
+    names = {theirs: mine for mine, theirs in pairs}
+    axes = (*(a.axes[i] or b.axes[i] for i in batch), a.axes[-2], b.axes[-1])
+    return View(y.tensor, tuple(names.get(atom, atom) for atom in y.memory), axes)
 
 
-def _inner_orders(a: View, b: View) -> list[tuple[int, ...]]:
-    """Orders of the atoms that are summed over, as either operand has them in memory."""
-    found = []
-    for view, axis in ((a, a.axes[-1]), (b, b.axes[-2])):
-        places = [view.memory.index(atom) if atom in view.memory else -1 for atom in axis]
-        found.append(tuple(sorted(range(len(axis)), key=lambda i: places[i])))
-    return list(dict.fromkeys(found))
+def _by_constant(build: Builder, x: View, constant: View) -> View:
+    """The product of x (M, K) and a constant (N, K)^T."""
+    n, k = constant.axes
+    weight = build.arranged(constant, [n, k])
+    assert weight.data is not None
+    return fully_connected(build, x, torch.from_numpy(weight.data), None, weight.name, n)
 
 
-def _in_memory_order(view: View, atoms: Axis) -> Axis:
-    if any(atom not in view.memory for atom in atoms):
-        return atoms
-    return tuple(sorted(atoms, key=view.memory.index))
+def _wanted(node: Node) -> int | None:
+    """Which axis of a product a softmax goes over, perhaps after a scale and a mask."""
+    waiting = [node]
+    for _ in range(8):
+        if not waiting:
+            break
+        for reader in waiting.pop(0).users:
+            if reader.target is aten.softmax.int:
+                axis: int = reader.args[1] - len(shape_of(reader))  # type: ignore[operator,assignment]
+                return axis
+            if reader.target in _ON_LOGITS and shape_of(reader)[-2:] == shape_of(node)[-2:]:
+                waiting.append(reader)
+    return None
 
 
-def _moves(view: View, axes: tuple[Axis, Axis, Axis]) -> int:
-    """How many numbers are copied to bring a view into an order."""
+_ON_LOGITS = (aten.add.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.reshape.default)
+
+
+def _plans(
+    a: View, b: View, common: Sequence[tuple[Atom, Atom]], rows: Axis, columns: Axis
+) -> Iterator[_Plan]:
+    to_b = dict(common)
+    to_a = {theirs: mine for mine, theirs in common}
+    orders = (
+        a.in_memory_order(list(to_b)),
+        tuple(to_a[atom] for atom in b.in_memory_order(list(to_a))),
+        by_place(list(to_b)),
+    )
+    k_a, k_b = a.axes[-1], b.axes[-2]
+    for order, inner in itertools.product(orders, (_inner_order(a, k_a), _inner_order(b, k_b))):
+        batch_b = tuple(to_b[atom] for atom in order)
+        ka, kb = tuple(k_a[i] for i in inner), tuple(k_b[i] for i in inner)
+        yield _Plan(False, True, (order, rows, ka), (batch_b, columns, kb))
+        yield _Plan(False, False, (order, rows, ka), (batch_b, kb, columns))
+        yield _Plan(True, True, (batch_b, columns, kb), (order, rows, ka))
+        yield _Plan(True, False, (batch_b, columns, kb), (order, ka, rows))
+
+
+def _inner_order(view: View, axis: Axis) -> list[int]:
+    """The places of an axis' atoms in the order that they have in memory."""
+    own = view.in_memory_order(axis)
+    return [axis.index(atom) for atom in own] if len(own) == len(axis) else [*range(len(axis))]
+
+
+def _cost(a: View, b: View, plan: _Plan, wanted: int | None) -> tuple[int, int, bool]:
+    """How many numbers are copied; then, how often not in rows; then, the product as it stands."""
+    left, right = (b, a) if plan.swapped else (a, b)
+    operands = ((left, plan.left), (right, plan.right))
+    moved = sum(_moved(view, axes) for view, axes in operands)
+    if wanted == (_COLUMNS if plan.swapped else _ROWS):
+        batch, rows, _ = plan.left
+        columns = plan.right[1 if plan.transposed else 2]
+        moved += 2 * size(batch) * size(rows) * size(columns)  # there and back
+    scattered = [view.memory[-1:] != (*axes[1], *axes[2])[-1:] for view, axes in operands]
+    return moved, sum(scattered), plan.swapped
+
+
+def _moved(view: View, axes: Sequence[Axis]) -> int:
     order = tuple(atom for axis in axes for atom in axis)
-    if order == view.memory or view.is_constant:
-        return 0
-    return size(order)
+    return 0 if order == view.memory or view.is_constant else size(order)

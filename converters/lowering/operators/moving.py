@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from ...rewrite.network import argument, dtype_of, shape_of
-from ..arrangement import Atom, View, size
+from ..arrangement import Atom, View, by_place, size
+from ..broadcasting import aligned
 from ..builder import Builder
-from ..lower import Lowering, rule
+from ..forms import in_one_piece, isolating, reshaped, slot
 from ..program import NotCovered
+from ..rules import Lowering, rule, type_name
 
 aten = torch.ops.aten
 
 
-@rule(aten.reshape.default)
+@rule(aten.reshape.default, of_any_type=True)
 def _reshape(low: Lowering, node: Node) -> View:
-    return low.build.reshaped(low.view(node.args[0]), shape_of(node))
+    return reshaped(low.build, low.view(node.args[0]), shape_of(node))
 
 
-@rule(aten.permute.default)
+@rule(aten.permute.default, of_any_type=True)
 def _permute(low: Lowering, node: Node) -> View:
     order: Any = node.args[1]
     return low.view(node.args[0]).permuted(order)
 
 
-@rule(aten.expand.default)
+@rule(aten.expand.default, of_any_type=True)
 def _expand(low: Lowering, node: Node) -> View:
     view = low.view(node.args[0])
     shape = shape_of(node)
-    axes = [()] * (len(shape) - len(view.axes)) + list(view.axes)
+    axes = (*[()] * (len(shape) - len(view.axes)), *view.axes)
     return view.with_axes(
         [
             (Atom(side, (i,)),) if side > 1 and not axis else axis
@@ -40,168 +43,155 @@ def _expand(low: Lowering, node: Node) -> View:
     )
 
 
-@rule(aten.slice.Tensor)
+@rule(aten.slice.Tensor, of_any_type=True)
 def _slice(low: Lowering, node: Node) -> View:
-    axis, start, end = node.args[1:4]
-    step = argument(node, 4, "step", 1)
-    view = low.view(node.args[0])
-    if step != 1:
-        side = view.shape[axis]  # type: ignore[index]
-        if side % step or start >= step or (shape_of(node)[axis] != side // step):  # type: ignore[index,operator]
-            raise NotCovered(f"a slice {start}:{end}:{step} of {side}")
-        shape = list(view.shape)
-        shape[axis : axis + 1] = [side // step, step]  # type: ignore[misc,operator]
-        every = _cut(low.build, low.build.reshaped(view, shape), axis + 1, start, start + 1)  # type: ignore[operator,arg-type]
-        return low.build.reshaped(every, shape_of(node))
-    return _cut(low.build, view, axis, start, end)  # type: ignore[arg-type]
+    args: Any = node.args
+    return cut(low.build, low.view(args[0]), *args[1:])
+
+
+def cut(build: Builder, view: View, axis: int, start: int, end: int, step: int = 1) -> View:
+    """Numbers `start` up to `end` of an axis, every one or each `step`-th."""
+    if step == 1:
+        return _cut(build, view, axis, start, end)
+    # As (count, step), which needs whole steps, the axis is cut once more.
+    count, offset = -(-(end - start) // step), start % step
+    first, last = start - offset, start - offset + count * step
+    view = padded(build, view, {axis: (0, max(last - view.shape[axis], 0))})
+    view = _cut(build, view, axis, first, last)
+    shape = (*view.shape[:axis], count, step, *view.shape[axis + 1 :])
+    one = _cut(build, reshaped(build, view, shape), axis + 1, offset, offset + 1)
+    return one.with_axes((*one.axes[: axis + 1], *one.axes[axis + 2 :]))
 
 
 def _cut(build: Builder, view: View, axis: int, start: int, end: int) -> View:
-    """Numbers `start` to `end` of an axis.
-
-    Of several atoms the outermost is cut where the bounds fall between its items.
-    """
-    atoms = view.axes[axis]
-    inner = size(atoms[1:])
-    if len(atoms) > 1 and (start % inner or end % inner):
-        view = build.with_run(view, axis)
-        atoms, inner = view.axes[axis], 1
-    if not atoms:
+    """Of several atoms the outermost is cut where the bounds fall between its items."""
+    if (start, end) == (0, view.shape[axis]):
         return view
-    atom, rest = atoms[0], atoms[1:]
-    count = (end - start) // inner
-    left = Atom(count, atom.place)
-    new_axis = ((left,) if count > 1 else ()) + tuple(rest)
-    axes = [new_axis if i == axis else other for i, other in enumerate(view.axes)]
+    inner = size(view.axes[axis][1:])
+    if start % inner or end % inner:
+        view = in_one_piece(build, view, axis)
+        inner = 1
+    atom, *rest = view.axes[axis]
+    start, end = start // inner, end // inner
+    left = (Atom(end - start, atom.place),) if end - start > 1 else ()
     if atom not in view.memory:  # a broadcast one
-        return view.with_axes(axes)
-    parts = view.partition()
-    place = None if parts is None else next(i for i, part in enumerate(parts) if atom in part)
-    if place is None or parts is None or parts[place] != (atom,):
-        i = view.memory.index(atom)
-        sides = [size(view.memory[:i]), atom.size, size(view.memory[i + 1 :])]
-        tensor, place = build.reshape(view.tensor, sides), 1
-    else:
-        tensor = view.tensor
-    begin = [0] * len(tensor.shape)
-    begin[place] = start // inner
-    shape = list(tensor.shape)
-    shape[place] = count
-    memory = tuple(
-        left if one is atom else one for one in view.memory if one is not atom or count > 1
-    )
+        return view.with_axis(axis, (*left, *rest))
+    parts = isolating(view, [atom])
+    place = next(i for i, part in enumerate(parts) if atom in part)
+    tensor = build.arranged(view, parts)
+    inner = size(parts[place][1:])
+    begin = [0] * len(parts)
+    begin[place] = start * inner
+    sides = [*tensor.shape]
+    sides[place] = (end - start) * inner
     if tensor.data is not None:
-        data = tensor.data.take(range(begin[place], begin[place] + count), axis=place)
-        return View(build.constant(data, tensor.name), memory, tuple(axes))
-    cut = build.emit("slice", [tensor], shape, begin=tuple(begin), size=tuple(shape))
-    return View(cut, memory, tuple(axes))
+        data = tensor.data.take(range(start * inner, end * inner), axis=place)
+        cut = build.constant(data, tensor.name)
+    else:
+        cut = build.emit("slice", [tensor], sides, begin=tuple(begin), size=tuple(sides))
+    view = view.exchanged(atom, left)
+    return View(cut, view.memory, view.axes)
 
 
-@rule(aten.cat.default)
+@rule(aten.cat.default, of_any_type=True)
 def _cat(low: Lowering, node: Node) -> View:
-    tensors: Any = node.args[0]
-    axis = int(node.args[1])  # type: ignore[arg-type]
+    """In the order of the largest operand."""
+    tensors: Any
+    axis: Any
+    tensors, axis = node.args
     build = low.build
-    views = [build.with_run(low.view(one), axis) for one in tensors]
-    lead = max(range(len(views)), key=lambda i: -views[i].is_constant or size(views[i].memory))
-    if any(atom not in views[lead].memory for one in views[lead].axes for atom in one):
-        views[lead] = _solid(build, views[lead])
-    others = [i for i in range(len(views[lead].axes)) if i != axis]
+    views = [in_one_piece(build, low.view(one), axis) for one in tensors]
+    sizes = [0 if view.is_constant else size(view.memory) for view in views]
+    lead = sizes.index(max(sizes))
+    views[lead] = _filled(build, views[lead])
+    pairs = [(i, i) for i in range(len(views[lead].axes)) if i != axis]
     for _ in range(2):  # a split that one operand asks of the leader holds for those before it
         for i in range(len(views)):
             if i != lead:
-                pairs = [(k, k) for k in others]
-                views[lead], views[i] = build.aligned(views[lead], views[i], pairs)
-    leader = views[lead]
-    joined = Atom(shape_of(node)[axis], _place(leader, axis))
-    own = leader.axes[axis]
-    parts = leader.partition()
-    if not own:
-        parts = [leader.memory, ()]
-    elif parts is None or own not in parts:
-        i = leader.memory.index(own[0])
-        parts = [leader.memory[:i], own, leader.memory[i + 1 :]]
-    at = parts.index(own)
+                views[lead], views[i] = aligned(build, views[lead], views[i], pairs)
+    leader = with_atom(views[lead], axis)
+    (own,) = leader.axes[axis]
+    parts = isolating(leader, [own])
+    place = next(i for i, part in enumerate(parts) if own in part)
     operands = []
     for view in views:
-        names = {
-            mine: theirs
-            for k in others
-            for mine, theirs in zip(leader.axes[k], view.axes[k], strict=True)
+        atoms = {
+            mine: (theirs,)
+            for i, _ in pairs
+            for mine, theirs in zip(leader.axes[i], view.axes[i], strict=True)
         }
-        operands.append(
-            build.arranged(
-                view,
-                [
-                    view.axes[axis] if i == at else tuple(names[atom] for atom in part)
-                    for i, part in enumerate(parts)
-                ],
-            )
-        )
-    shape = [joined.size if i == at else size(part) for i, part in enumerate(parts)]
-    result = build.emit("concatenate", operands, shape, axis=at)
-    memory = tuple(a for i, part in enumerate(parts) for a in ((joined,) if i == at else part))
-    axes = tuple((joined,) if i == axis else other for i, other in enumerate(leader.axes))
-    return View(result, memory, axes)
+        atoms[own] = view.axes[axis]
+        axes = [tuple(theirs for mine in part for theirs in atoms[mine]) for part in parts]
+        operands.append(build.arranged(view, axes))
+    joined = Atom(shape_of(node)[axis], own.place)
+    shape = [*operands[lead].shape]
+    shape[place] = joined.size * size(parts[place][1:])
+    result = build.emit("concatenate", operands, shape, axis=place)
+    view = leader.exchanged(own, (joined,))
+    return View(result, view.memory, view.axes)
 
 
-def _solid(build: Builder, view: View) -> View:
+def _filled(build: Builder, view: View) -> View:
     """The view with all its atoms in memory."""
-    order = [atom for one in view.axes for atom in one]
-    tensor = build.arranged(view, [(atom,) for atom in order])
-    return View(tensor, tuple(order), view.axes)
+    missing = [atom for axis in view.axes for atom in axis if atom not in view.memory]
+    if not missing:
+        return view
+    memory = (*view.memory, *by_place(missing))
+    return View(build.arranged(view, [memory]), memory, view.axes)
 
 
-def _place(view: View, axis: int) -> tuple[int, ...]:
-    return view.axes[axis][0].place if view.axes[axis] else (axis,)
+def with_atom(view: View, axis: int) -> View:
+    """The view with an atom on the axis, though it be of size 1: something to let grow."""
+    if view.axes[axis]:
+        return view
+    atom = Atom(1, (3,) if len(view.axes) == 4 and axis == 1 else (axis,))
+    at = slot(view, axis)
+    memory = (*view.memory[:at], atom, *view.memory[at:])
+    return View(view.tensor, memory, view.axes).with_axis(axis, (atom,))
 
 
-@rule(aten.constant_pad_nd.default)
+@rule(aten.constant_pad_nd.default, of_any_type=True)
 def _pad(low: Lowering, node: Node) -> View:
     view = low.view(node.args[0])
     widths: Any = node.args[1]
-    value = argument(node, 2, "value", 0.0)
     rank = len(view.axes)
-    build = low.build
-    for i in range(len(widths) // 2):
-        axis = rank - 1 - i
-        if min(widths[2 * i : 2 * i + 2]) < 0:
-            raise NotCovered("padding by less than nothing")
-        if widths[2 * i] or widths[2 * i + 1]:
-            if not view.axes[axis]:
-                raise NotCovered("padding an axis of size 1")
-            view = build.with_run(view, axis)
-    parts = view.partition()
-    grown: dict[Atom, tuple[int, int]] = {
-        view.axes[rank - 1 - i][0]: (widths[2 * i], widths[2 * i + 1])
-        for i in range(len(widths) // 2)
-        if widths[2 * i] or widths[2 * i + 1]
-    }
+    pairs = zip(widths[::2], widths[1::2], strict=True)
+    by_axis = {rank - 1 - i: pair for i, pair in enumerate(pairs)}
+    if any(width < 0 for pair in by_axis.values() for width in pair):
+        raise NotCovered("padding by less than nothing")
+    return padded(low.build, view, by_axis, argument(node, 2, "value", 0))
+
+
+def padded(
+    build: Builder, view: View, widths: Mapping[int, tuple[int, int]], value: float = 0
+) -> View:
+    """The view with so many numbers of one value before and behind these axes."""
+    grown: dict[Atom, tuple[int, int]] = {}
+    for axis, pair in widths.items():
+        if any(pair):
+            view = with_atom(in_one_piece(build, view, axis), axis)
+            grown[view.axes[axis][0]] = pair
     if not grown:
         return view
-    if parts is None or any(len(part) > 1 and grown.keys() & set(part) for part in parts):
-        parts = [(atom,) for atom in view.memory]
-    tensor = build.arranged(View(view.tensor, view.memory, tuple(parts)), parts)
-    around = [grown.get(part[0], (0, 0)) if part else (0, 0) for part in parts]
-    shape = [
-        side + before + after
-        for side, (before, after) in zip(tensor.shape, around, strict=True)
-    ]
-    padded = build.emit(
-        "pad", [tensor], shape,
-        before=tuple(b for b, _ in around), after=tuple(a for _, a in around), value=float(value),
-    )  # fmt: skip
-    new = {atom: Atom(atom.size + sum(by), atom.place) for atom, by in grown.items()}
-    return View(
-        padded,
-        tuple(new.get(atom, atom) for atom in view.memory),
-        tuple(tuple(new.get(atom, atom) for atom in axis) for axis in view.axes),
+    parts = isolating(view, list(grown))
+    tensor = build.arranged(view, parts)
+    before, after = (
+        tuple(
+            grown[part[0]][i] * size(part[1:]) if part and part[0] in grown else 0 for part in parts
+        )
+        for i in (0, 1)
     )
-
-
-@rule(aten.to.dtype, aten._to_copy.default)
-def _cast(low: Lowering, node: Node) -> View:
-    view = low.view(node.args[0])
-    dtype = str(dtype_of(node)).removeprefix("torch.")
-    result = low.build.emit("cast", [view.tensor], view.tensor.shape, dtype)
+    shape = [sum(sides) for sides in zip(tensor.shape, before, after, strict=True)]
+    result = build.emit("pad", [tensor], shape, before=before, after=after, value=float(value))
+    for atom, pair in grown.items():
+        view = view.exchanged(atom, (Atom(atom.size + sum(pair), atom.place),))
     return View(result, view.memory, view.axes)
+
+
+@rule(aten.to.dtype, of_any_type=True)
+def _cast(low: Lowering, node: Node) -> View:
+    if dtype_of(node) is not torch.float32:
+        raise NotCovered(f"values of type {type_name(node)}")
+    view = low.view(node.args[0])
+    tensor = low.build.emit("cast", [view.tensor], view.tensor.shape, type_name(node))
+    return View(tensor, view.memory, view.axes)

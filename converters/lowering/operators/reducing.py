@@ -2,110 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from torch.fx import Node
 
 from ...rewrite.network import argument
-from ..arrangement import View, by_place, fresh, size
-from ..lower import Lowering, rule
+from ..arrangement import View, size
+from ..broadcasting import pairwise
+from ..builder import Builder
+from ..forms import innermost
 from ..program import NotCovered
+from ..rules import Lowering, rule
+from .elementwise import apply
 
 aten = torch.ops.aten
 
 
 @rule(aten.softmax.int)
 def _softmax(low: Lowering, node: Node) -> View:
-    view = low.view(node.args[0])
-    axis = int(node.args[1]) % len(view.axes)  # type: ignore[arg-type]
-    view, tensor = low.build.last(view, axis)
-    return View(low.build.emit("softmax", [tensor], tensor.shape), view.memory, view.axes)
+    axis: Any = node.args[1]
+    return softmax(low.build, low.view(node.args[0]), axis)
 
 
-@rule(aten.mean.dim)
-def _mean(low: Lowering, node: Node) -> View:
+def softmax(build: Builder, view: View, axis: int) -> View:
+    return apply(build, "softmax", innermost(build, view, axis))
+
+
+@rule(aten.mean.dim, aten.sum.dim_IntList)
+def _reduce(low: Lowering, node: Node) -> View:
     axes: Any = node.args[1]
-    return mean(low, low.view(node.args[0]), axes)
-
-
-@rule(aten.sum.dim_IntList)
-def _sum(low: Lowering, node: Node) -> View:
-    axes: Any = node.args[1]
-    view = low.view(node.args[0])
     if not argument(node, 2, "keepdim", False):
-        raise NotCovered("a sum that drops its axes")
-    return mean(low, view, axes, factor=size([a for axis in axes for a in view.axes[axis]]))
+        raise NotCovered("a mean or sum that drops its axes")
+    view = low.view(node.args[0])
+    result = mean(low.build, view, axes)
+    if node.target is aten.mean.dim:
+        return result
+    count = size([atom for axis in axes for atom in view.axes[axis]])
+    return pairwise(low.build, "multiply", result, low.number(float(count)))
 
 
-def mean(low: Lowering, view: View, axes: list[int], factor: int = 1) -> View:
-    """The mean over axes, which are kept with size 1, times a factor.
+def mean(build: Builder, view: View, axes: Sequence[int]) -> View:
+    """The mean over axes, which are kept with size 1. Nothing has to be moved for it.
 
-    Over what lies last in memory it is a linear layer with one row of 1/n, over what lies before it
-    a pool: those are what every backend has.
+    Where the last axis of the array is one of several it comes after them: XNNPACK's delegate in
+    ExecuTorch has that mean as a product, which is slow for long rows.
     """
-    build = low.build
-    gone = [atom for axis in axes for atom in view.axes[axis]]
-    gone = [atom for atom in view.memory if atom in gone]
-    if any(atom not in view.memory for axis in axes for atom in view.axes[axis]):
-        raise NotCovered("a mean over an expanded axis")
-    kept = [atom for atom in view.memory if atom not in gone]
-    left = [() if i in axes else axis for i, axis in enumerate(view.axes)]
-    if not gone:
-        return view.with_axes(left)
-    n = size(gone)
-    if view.memory[-1] in gone:
-        if view.memory != (*kept, *gone):
-            kept = [atom for atom in by_place(view.memory) if atom not in gone]
-        tensor = build.arranged(view, [*((a,) for a in kept), tuple(gone)])
-        row = build.constant(np.full((1, n), factor / n, np.float32), "mean")
-        result = build.emit(
-            "fully_connected", [tensor, row], [*tensor.shape[:-1], 1], activation=None
-        )
-        return View(result, tuple(kept), tuple(left))
-    start = view.memory.index(gone[0])
-    outer, inner = kept[:start], kept[start:]
-    natural = view.partition()
-    is_map = natural is not None and [bool(part) for part in natural[1:]] == [True] * 3
-    if is_map and natural is not None and (*natural[1], *natural[2]) == tuple(gone):
-        tensor = view.tensor
-    else:
-        tensor = build.arranged(view, [tuple(outer), tuple(gone), (), tuple(inner)])
-    b, _, _, c = tensor.shape
-    result = build.emit("mean", [tensor], (b, 1, 1, c), axes=(1, 2))
-    done = View(result, (*outer, *inner), tuple(left))
-    if factor == 1:
-        return done
-    return build.pairwise("multiply", done, low.number(float(factor)))
+    left = view.with_axes([() if i in axes else axis for i, axis in enumerate(view.axes)])
+    gone = {atom for axis in axes for atom in view.axes[axis]}
+    kept = tuple(atom for atom in view.memory if atom not in gone)
+    parts = view.partition()
+    if parts is None or any(0 < len(gone.intersection(part)) < len(part) for part in parts):
+        runs = groupby(view.memory, gone.__contains__)
+        parts = [tuple(run) for _, run in runs]
+    tensor = build.arranged(view, parts)
+    places = [i for i, part in enumerate(parts) if part and part[0] in gone]
+    last = [places.pop()] if len(places) > 1 and places[-1] == len(parts) - 1 else []
+    for some in (places, last):
+        if some:
+            shape = [1 if i in some else side for i, side in enumerate(tensor.shape)]
+            tensor = build.emit("mean", [tensor], shape, axes=tuple(some))
+    return View(tensor, kept, left.axes)
 
 
 @rule(aten.layer_norm.default)
 def _layer_norm(low: Lowering, node: Node) -> View:
-    """(x - m) / sqrt(mean((x - m)^2) + eps) * gamma + beta, over the last axes."""
+    """One that no rewrite took: (x - m) / sqrt(mean((x - m)^2) + eps) * weight + bias."""
     build = low.build
-    x = low.view(node.args[0])
-    normalised: Any = node.args[1]
-    axes = list(range(len(x.axes) - len(normalised), len(x.axes)))
-    centred = build.pairwise("subtract", x, mean(low, x, axes))
-    square = View(
-        build.emit("square", [centred.tensor], centred.tensor.shape), centred.memory, centred.axes
-    )
-    variance = build.pairwise("add", mean(low, square, axes), low.number(_eps(node)))
-    inverse = View(
-        build.emit("rsqrt", [variance.tensor], variance.tensor.shape),
-        variance.memory,
-        variance.axes,
-    )
-    y = build.pairwise("multiply", centred, inverse)
-    for kind, constant in (("multiply", argument(node, 2, "")), ("add", argument(node, 3, ""))):
+    args: Any = node.args
+    x, sizes, weight, bias, eps = args
+    view = low.view(x)
+    axes = [*range(len(view.axes))][-len(sizes) :]
+    centred = pairwise(build, "subtract", view, mean(build, view, axes))
+    variance = mean(build, apply(build, "square", centred), axes)
+    variance = pairwise(build, "add", variance, low.number(float(eps)))
+    result = pairwise(build, "multiply", centred, apply(build, "rsqrt", variance))
+    for kind, constant in (("multiply", weight), ("add", bias)):
         if constant is not None:
-            values = low.weight(constant)
-            if values is not None:
-                tensor = build.constant(values.numpy(), str(constant.target))
-                y = build.pairwise(kind, y, fresh(tensor))
-    return y
-
-
-def _eps(node: Node) -> float:
-    return float(argument(node, 4, "eps", 1e-5))
+            result = pairwise(build, kind, result, low.view(constant))
+    return result

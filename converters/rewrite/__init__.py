@@ -1,0 +1,154 @@
+"""Exact rewrites of a network's graph, one file each: the same function in a cheaper form.
+
+A rewrite is an entry in `REWRITES` below, and a module of that name here that defines
+
+    apply(network) -> int   rewrites all places where its conditions hold; how many there were
+
+The module's docstring states the identity that it relies on, and the conditions. Rewrites run in
+the order of the table, each on what those before it left. All of them are exact in real numbers;
+weights are folded in double precision and rounded once.
+
+What stands here is read without torch: `mvkit rewrites` prints it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What is said of a rewrite: what it does and brings in one line each, and who wants it."""
+
+    summary: str
+    targets: tuple[str, ...]
+    gain: str  # as measured
+
+
+ALL_TARGETS = ("tflite", "coreml", "executorch")
+XNNPACK_TARGETS = ("tflite", "executorch")
+
+# By name, in the order in which they run.
+REWRITES: dict[str, Rewrite] = {
+    "constants": Rewrite(
+        "computes what does not depend on the inputs once; merges constant factors and summands",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "batch_norm": Rewrite(
+        "folds batch norms into the convolution or linear layer before or behind them",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "residual_conv": Rewrite(
+        "folds shortcuts and parallel branches into one convolution or linear layer",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "affine": Rewrite(
+        "folds constant factors and summands, such as layer scale, into a layer's weights",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "attention": Rewrite(
+        "spells scaled dot-product attention as product, softmax, product",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "multi_query": Rewrite(
+        "makes heads that share keys and values rows of one matrix product",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "split_projections": Rewrite(
+        "makes a projection that is read in parts one for each part",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "attention_scale": Rewrite(
+        "puts the scale of attention into the weights of queries or keys",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "cancelled_bias": Rewrite(
+        "drops the bias of keys, which a softmax cancels, and hands on that of values",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "cross_covariance": Rewrite(
+        "divides lengths out of the logits of attention between channels",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "projected_attention": Rewrite(
+        "puts the output projection of attention between channels into its attention matrix",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "batched_matmul": Rewrite(
+        "gives matrix products of rank 4 one batch axis, where ExecuTorch's own converter runs",
+        ("executorch",),
+        "measured with the others",
+    ),
+    "norm_affine": Rewrite(
+        "folds a layer norm's weight and bias into the layers that read it",
+        ALL_TARGETS,
+        "measured with the others",
+    ),
+    "centred": Rewrite(
+        "centres a residual stream's producers once where only layer norms read it",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "layer_norm": Rewrite(
+        "spells layer norm with operators that XNNPACK has",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+    "mean_as_linear": Rewrite(
+        "makes the mean over channels a linear layer with one row",
+        ("executorch",),
+        "measured with the others",
+    ),
+    "depthwise_split": Rewrite(
+        "splits depthwise kernels beyond XNNPACK's fast sizes into dilated parts",
+        XNNPACK_TARGETS,
+        "measured with the others",
+    ),
+}
+
+
+def rewrites_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of rewrites in the order of running; raises UsageError for an unknown one."""
+    names = tuple(names)
+    for name in names:
+        if name not in REWRITES:
+            raise UsageError(
+                f"unknown rewrite '{name[:40]}'", "`mvkit rewrites` lists those that there are"
+            )
+    return tuple(name for name in REWRITES if name in names)
+
+
+def parse_rewrites(text: str) -> tuple[str, ...] | None:
+    """Reads "none", "batch_norm,attention", or "all", which is None as in a `Recipe`."""
+    if text == "all":
+        return None
+    return () if text == "none" else rewrites_named(text.split(","))
+
+
+def rewrite(network: Network, target: str, names: Iterable[str] = REWRITES) -> dict[str, int]:
+    """Applies those of the rewrites that the target wants; how often each of them found a place."""
+    wanted = set(names)
+    counts = {}
+    for name, about in REWRITES.items():
+        if name in wanted and target in about.targets:
+            counts[name] = importlib.import_module(f"{__name__}.{name}").apply(network)
+    return {name: count for name, count in counts.items() if count}
