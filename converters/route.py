@@ -88,12 +88,12 @@ class _Keyword(nn.Module):
 
     def __init__(self, graph: nn.Module, inputs: list[str], outputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.graph = graph
+        self.network = graph  # not `graph`: a traced module has one of its own
         self.inputs = inputs
         self.outputs = outputs
 
     def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
-        results = self.graph(*(tensors[name] for name in self.inputs))
+        results = self.network(*(tensors[name] for name in self.inputs))
         return dict(zip(self.outputs, results, strict=True))
 
 

@@ -12,6 +12,7 @@ from ..runtimes.base import TIME_LIMIT_S
 from ..targets import target_named
 from ..verify import Verification, interface_of, recipe_of, verify
 from .bisect import Bisection, bisect
+from .rewritten import rewritten_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,6 +62,8 @@ def bisect_artifact(
         case, *_ = reference_outputs(
             source, interface, {(chosen.kind, chosen.name): chosen.inputs}, dtypes
         )
+        if artifact.manifest.rewrites:
+            source = rewritten_source(source, interface, case, recipe)
         found = bisect(
             file,
             source,

@@ -94,7 +94,7 @@ REWRITES: dict[str, Rewrite] = {
         "measured with the others",
     ),
     "batched_matmul": Rewrite(
-        "gives matrix products of rank 4 one batch axis, where ExecuTorch's own converter runs",
+        "spells products of stacks of matrices as ExecuTorch's own converter wants them",
         ("executorch",),
         "measured with the others",
     ),

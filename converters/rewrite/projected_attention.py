@@ -64,8 +64,8 @@ def _merged(network: Network, layer: Node) -> bool:
     y = network.call(aten.matmul.default, values, merged, at=product)
     bias, old = layers.bias_of(network, layer), argument(layer, 2, "bias")
     if bias is not None:
-        bias = network.like(bias, old, before=product)
-        y = network.call(aten.add.Tensor, y, bias, at=product)
+        constant = network.like(bias, old, before=product)
+        y = network.call(aten.add.Tensor, y, constant, at=product)
     if layer.target is aten.conv2d.default:  # channels before positions
         y = permute(network, y, [0, 2, 1], at=product)
     network.replace(layer, reshape(network, y, shape_of(layer), at=product))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import ImageSize, ImageSizes, ModelName, Output, TargetNames, output_options
+from .options import (
+    ImageSize,
+    ImageSizes,
+    ModelName,
+    Output,
+    RewriteNames,
+    TargetNames,
+    output_options,
+)
 
 if TYPE_CHECKING:
     from mobilevit_kit.jobs import Outcome
@@ -56,6 +64,7 @@ if TYPE_CHECKING:
 @click.option("--dynamic-batch", is_flag=True, help="The file takes 1 to 8 images at once.")
 @click.option(
     "--rewrites",
+    type=RewriteNames(),
     default="all",
     show_default=True,
     metavar="all|none|LIST",

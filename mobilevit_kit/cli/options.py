@@ -79,6 +79,21 @@ class TargetNames(click.ParamType[tuple[str, ...]]):
         return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
 
 
+class RewriteNames(click.ParamType[str]):
+    """Rewrites, separated by commas, "all" or "none"; see `converters.rewrite.parse_rewrites`."""
+
+    name = "rewrites"
+
+    def shell_complete(
+        self, context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from converters.rewrite import REWRITES
+
+        before, comma, last = incomplete.rpartition(",")
+        names = [*REWRITES] if comma else [*REWRITES, "all", "none"]
+        return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
+
+
 class ImageSizes(click.ParamType[tuple[tuple[int, int], ...]]):
     """Several HxW, separated by commas."""
 

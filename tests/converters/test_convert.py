@@ -17,6 +17,7 @@ from converters.errors import ConversionError, RuntimeFailure, UsageError
 from converters.loud import loud_weights_
 from converters.preprocessing import Preprocessing
 from converters.recipe import Recipe
+from converters.route import Route
 from converters.targets import tflite
 from tests.networks import Classifier, make_case
 
@@ -166,10 +167,10 @@ def test_a_failed_file_never_has_the_good_name(
 ) -> None:
     save = tflite.save
 
-    def save_another(form: Form, path: Path, recipe: Recipe) -> None:
+    def save_another(form: Form, path: Path, recipe: Recipe) -> Route:
         with torch.no_grad():
             form.module.source.fc.weight[3] *= 1.001  # type: ignore[union-attr]
-            save(form, path, recipe)
+            return save(form, path, recipe)
 
     monkeypatch.setattr(tflite, "save", save_another)
     case = make_case("classifier")

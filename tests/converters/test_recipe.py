@@ -19,6 +19,8 @@ CHANGED = Recipe(
     input_kind="image",
     sizes=((192, 320), (64, 64)),
     dynamic_batch=4,
+    rewrites=("constants", "depthwise_split"),
+    emitter="direct",
     author="a",
     licence="b",
     version="c",
@@ -61,6 +63,33 @@ def test_defaults() -> None:
     assert complete(Recipe("tflite")) == Recipe("tflite")
     assert complete(Recipe("coreml")).minimum_deployment_target == "iOS16"
     assert complete(Recipe("executorch")).backend == "xnnpack"
+
+
+def test_rewrites_are_named_in_the_order_in_which_they_run() -> None:
+    wish = Recipe("tflite", rewrites=("depthwise_split", "constants", "constants"))
+    assert complete(wish).rewrites == ("constants", "depthwise_split")
+    assert complete(Recipe("tflite", rewrites=())).rewrites == ()
+    with pytest.raises(UsageError, match="unknown rewrite 'fold'; `mvkit rewrites` lists"):
+        complete(Recipe("tflite", rewrites=("constants", "fold")))
+
+
+def test_each_target_has_its_own_emitters() -> None:
+    for target, vendor in (("tflite", "litert"), ("executorch", "executorch")):
+        for emitter in ("auto", "direct", vendor):
+            assert complete(Recipe(target, emitter=emitter)).emitter == emitter  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^--emitter litert is not for executorch$"):
+        complete(Recipe("executorch", emitter="litert"))
+    with pytest.raises(UsageError, match=r"^--emitter executorch is not for tflite$"):
+        complete(Recipe("tflite", emitter="executorch"))
+
+
+def test_only_xnnpack_is_written_directly() -> None:
+    for backend in ("portable", "coreml"):
+        assert complete(Recipe("executorch", backend=backend, rewrites=())).rewrites == ()
+        with pytest.raises(UsageError, match=f"^--emitter direct is not for backend {backend}$"):
+            complete(Recipe("executorch", backend=backend, emitter="direct"))
+        with pytest.raises(UsageError, match=f"^--rewrites is not for backend {backend}$"):
+            complete(Recipe("executorch", backend=backend, rewrites=("constants",)))
 
 
 def test_several_targets_take_each_what_they_know() -> None:

@@ -109,7 +109,7 @@ def _columns(weight: TorchTensor, atoms: Axis, order: Axis) -> TorchTensor:
     return weight.reshape(-1, *sides).permute(0, *places).reshape(weight.shape)
 
 
-@rule(aten.matmul.default)
+@rule(aten.matmul.default, aten.bmm.default)
 def _matmul(low: Lowering, node: Node) -> View:
     a, b = (low.view(one) for one in node.args)
     if min(len(a.axes), len(b.axes)) < 2:
@@ -151,6 +151,10 @@ class _Plan:
     left: tuple[Axis, Axis, Axis]
     right: tuple[Axis, Axis, Axis]
 
+    @property
+    def columns(self) -> Axis:
+        return self.right[1 if self.transposed else 2]
+
 
 def product(build: Builder, a: View, b: View, wanted: int | None = None) -> View:
     """The product of a (..., M, K) and b (..., K, N), batch axes broadcast.
@@ -167,29 +171,28 @@ def product(build: Builder, a: View, b: View, wanted: int | None = None) -> View
     pairs = [pair for i in batch for pair in zip(a.axes[i], b.axes[i], strict=False)]
     common = [(x, y) for x, y in pairs if x in a.memory and y in b.memory]
     k_a, k_b = a.axes[-1], b.axes[-2]
-    rows, columns = (
-        tuple(atom for atom in view.memory if atom not in taken)
-        for view, taken in (
-            (a, {*k_a, *(x for x, _ in common)}),
-            (b, {*k_b, *(y for _, y in common)}),
-        )
-    )
+    rows = tuple(atom for atom in a.memory if atom not in (*k_a, *(x for x, _ in common)))
+    columns = tuple(atom for atom in b.memory if atom not in (*k_b, *(y for _, y in common)))
     if b.is_constant and not common:
         y = _by_constant(build, a.with_axes([rows, k_a]), b.with_axes([columns, k_b]))
     elif a.is_constant and not common:
         y = _by_constant(build, b.with_axes([columns, k_b]), a.with_axes([rows, k_a]))
     else:
         plans = _plans(a, b, common, rows, columns)
-        plan = min(plans, key=lambda one: _cost(a, b, one, wanted))
-        left, right = (b, a) if plan.swapped else (a, b)
-        x, z = build.arranged(left, plan.left), build.arranged(right, plan.right)
-        shape = (*x.shape[:-1], z.shape[-2] if plan.transposed else z.shape[-1])
-        result = build.emit("batch_matmul", [x, z], shape, transpose_b=plan.transposed)
-        inner = plan.right[1] if plan.transposed else plan.right[2]
-        y = View(result, (*plan.left[0], *plan.left[1], *inner), ())
+        y = _carried_out(build, a, b, min(plans, key=lambda plan: _cost(a, b, plan, wanted)))
     names = {theirs: mine for mine, theirs in pairs}
     axes = (*(a.axes[i] or b.axes[i] for i in batch), a.axes[-2], b.axes[-1])
     return View(y.tensor, tuple(names.get(atom, atom) for atom in y.memory), axes)
+
+
+def _carried_out(build: Builder, a: View, b: View, plan: _Plan) -> View:
+    """The product in the order of its memory, with axes still to be given."""
+    left, right = (b, a) if plan.swapped else (a, b)
+    operands = [build.arranged(left, plan.left), build.arranged(right, plan.right)]
+    batch, rows, _ = plan.left
+    shape = (size(batch), size(rows), size(plan.columns))
+    tensor = build.emit("batch_matmul", operands, shape, transpose_b=plan.transposed)
+    return View(tensor, (*batch, *rows, *plan.columns), ())
 
 
 def _by_constant(build: Builder, x: View, constant: View) -> View:
@@ -200,18 +203,16 @@ def _by_constant(build: Builder, x: View, constant: View) -> View:
     return fully_connected(build, x, torch.from_numpy(weight.data), None, weight.name, n)
 
 
-def _wanted(node: Node) -> int | None:
-    """Which axis of a product a softmax goes over, perhaps after a scale and a mask."""
-    waiting = [node]
-    for _ in range(8):
-        if not waiting:
-            break
-        for reader in waiting.pop(0).users:
-            if reader.target is aten.softmax.int:
-                axis: int = reader.args[1] - len(shape_of(reader))  # type: ignore[operator,assignment]
-                return axis
-            if reader.target in _ON_LOGITS and shape_of(reader)[-2:] == shape_of(node)[-2:]:
-                waiting.append(reader)
+def _wanted(node: Node, steps: int = 4) -> int | None:
+    """Which axis of a product a softmax goes over, after a scale, a mask, a reshape perhaps."""
+    for reader in node.users:
+        if reader.target is aten.softmax.int:
+            axis: Any = reader.args[1]
+            return int(axis) - len(shape_of(reader))
+        is_between = reader.target in _ON_LOGITS and shape_of(reader)[-2:] == shape_of(node)[-2:]
+        wanted = _wanted(reader, steps - 1) if is_between and steps else None
+        if wanted is not None:
+            return wanted
     return None
 
 
@@ -251,8 +252,7 @@ def _cost(a: View, b: View, plan: _Plan, wanted: int | None) -> tuple[int, int, 
     moved = sum(_moved(view, axes) for view, axes in operands)
     if wanted == (_COLUMNS if plan.swapped else _ROWS):
         batch, rows, _ = plan.left
-        columns = plan.right[1 if plan.transposed else 2]
-        moved += 2 * size(batch) * size(rows) * size(columns)  # there and back
+        moved += 2 * size((*batch, *rows, *plan.columns))  # there and back
     scattered = [view.memory[-1:] != (*axes[1], *axes[2])[-1:] for view, axes in operands]
     return moved, sum(scattered), plan.swapped
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from ...rewrite.network import argument, dtype_of, shape_of
-from ..arrangement import Atom, View, by_place, size
+from ..arrangement import Atom, Axis, View, by_place, size
 from ..broadcasting import aligned
 from ..builder import Builder
 from ..forms import in_one_piece, isolating, reshaped, slot
@@ -46,17 +46,17 @@ def _expand(low: Lowering, node: Node) -> View:
 @rule(aten.slice.Tensor, of_any_type=True)
 def _slice(low: Lowering, node: Node) -> View:
     args: Any = node.args
-    return cut(low.build, low.view(args[0]), *args[1:])
+    x, axis, start, end, *steps = args
+    return _stepped(low.build, low.view(x), axis, start, end, *steps)
 
 
-def cut(build: Builder, view: View, axis: int, start: int, end: int, step: int = 1) -> View:
-    """Numbers `start` up to `end` of an axis, every one or each `step`-th."""
+def _stepped(build: Builder, view: View, axis: int, start: int, end: int, step: int = 1) -> View:
+    """Each `step`-th number: as (count, step), for which it has to have whole steps, cut twice."""
     if step == 1:
         return _cut(build, view, axis, start, end)
-    # As (count, step), which needs whole steps, the axis is cut once more.
     count, offset = -(-(end - start) // step), start % step
     first, last = start - offset, start - offset + count * step
-    view = padded(build, view, {axis: (0, max(last - view.shape[axis], 0))})
+    view = _padded(build, view, {axis: (0, max(last - view.shape[axis], 0))})
     view = _cut(build, view, axis, first, last)
     shape = (*view.shape[:axis], count, step, *view.shape[axis + 1 :])
     one = _cut(build, reshaped(build, view, shape), axis + 1, offset, offset + 1)
@@ -64,7 +64,10 @@ def cut(build: Builder, view: View, axis: int, start: int, end: int, step: int =
 
 
 def _cut(build: Builder, view: View, axis: int, start: int, end: int) -> View:
-    """Of several atoms the outermost is cut where the bounds fall between its items."""
+    """Numbers `start` up to `end` of an axis.
+
+    Of several atoms the outermost is cut, if the bounds fall between its items.
+    """
     if (start, end) == (0, view.shape[axis]):
         return view
     inner = size(view.axes[axis][1:])
@@ -109,26 +112,26 @@ def _cat(low: Lowering, node: Node) -> View:
         for i in range(len(views)):
             if i != lead:
                 views[lead], views[i] = aligned(build, views[lead], views[i], pairs)
-    leader = with_atom(views[lead], axis)
+    leader = _with_atom(views[lead], axis)
     (own,) = leader.axes[axis]
     parts = isolating(leader, [own])
     place = next(i for i, part in enumerate(parts) if own in part)
-    operands = []
-    for view in views:
-        atoms = {
-            mine: (theirs,)
-            for i, _ in pairs
-            for mine, theirs in zip(leader.axes[i], view.axes[i], strict=True)
-        }
-        atoms[own] = view.axes[axis]
-        axes = [tuple(theirs for mine in part for theirs in atoms[mine]) for part in parts]
-        operands.append(build.arranged(view, axes))
+    operands = [build.arranged(view, _as_parts(leader, parts, view, axis)) for view in views]
     joined = Atom(shape_of(node)[axis], own.place)
     shape = [*operands[lead].shape]
     shape[place] = joined.size * size(parts[place][1:])
     result = build.emit("concatenate", operands, shape, axis=place)
     view = leader.exchanged(own, (joined,))
     return View(result, view.memory, view.axes)
+
+
+def _as_parts(leader: View, parts: Sequence[Axis], view: View, axis: int) -> list[Axis]:
+    """The leader's parts in the atoms of a view that differs from it on one axis."""
+    atoms: dict[Atom, Axis] = {leader.axes[axis][0]: view.axes[axis]}
+    for i, (ours, theirs) in enumerate(zip(leader.axes, view.axes, strict=True)):
+        if i != axis:
+            atoms |= {mine: (other,) for mine, other in zip(ours, theirs, strict=True)}
+    return [tuple(other for mine in part for other in atoms[mine]) for part in parts]
 
 
 def _filled(build: Builder, view: View) -> View:
@@ -140,7 +143,7 @@ def _filled(build: Builder, view: View) -> View:
     return View(build.arranged(view, [memory]), memory, view.axes)
 
 
-def with_atom(view: View, axis: int) -> View:
+def _with_atom(view: View, axis: int) -> View:
     """The view with an atom on the axis, though it be of size 1: something to let grow."""
     if view.axes[axis]:
         return view
@@ -159,17 +162,17 @@ def _pad(low: Lowering, node: Node) -> View:
     by_axis = {rank - 1 - i: pair for i, pair in enumerate(pairs)}
     if any(width < 0 for pair in by_axis.values() for width in pair):
         raise NotCovered("padding by less than nothing")
-    return padded(low.build, view, by_axis, argument(node, 2, "value", 0))
+    return _padded(low.build, view, by_axis, argument(node, 2, "value", 0))
 
 
-def padded(
+def _padded(
     build: Builder, view: View, widths: Mapping[int, tuple[int, int]], value: float = 0
 ) -> View:
     """The view with so many numbers of one value before and behind these axes."""
     grown: dict[Atom, tuple[int, int]] = {}
     for axis, pair in widths.items():
         if any(pair):
-            view = with_atom(in_one_piece(build, view, axis), axis)
+            view = _with_atom(in_one_piece(build, view, axis), axis)
             grown[view.axes[axis][0]] = pair
     if not grown:
         return view

@@ -38,7 +38,6 @@ def _bilinear(low: Lowering, node: Node) -> View:
 
 @rule(
     aten.upsample_nearest2d.vec, aten._upsample_nearest_exact2d.vec, aten.upsample_bicubic2d.vec,
-    aten._upsample_bilinear2d_aa.vec, aten._upsample_bicubic2d_aa.vec,
     aten.adaptive_avg_pool2d.default,
 )  # fmt: skip
 def _by_matrices(low: Lowering, node: Node) -> View:

@@ -14,6 +14,7 @@ from torch import nn
 from converters import Artifact, convert
 from converters.artifact import GoldenCase
 from converters.bisection.bisect import Bisection, bisect, compare
+from converters.bisection.rewritten import rewritten_source
 from converters.bisection.taps import FileTrace, trace_file
 from converters.deploy import Interface, reference_outputs
 from converters.targets import target_named
@@ -67,7 +68,8 @@ def traced(converted: Callable[..., Artifact]) -> Callable[[str], tuple[Artifact
 
 def bisected(artifact: Artifact, trace: FileTrace, source: MobileVit) -> Bisection:
     interface, case = case_of(artifact, source.eval(), IMAGE)
-    return compare(trace, source, interface, case, precision="fp32")
+    held = rewritten_source(source, interface, case, recipe_of(artifact))
+    return compare(trace, held, interface, case, precision="fp32")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -158,7 +160,8 @@ def test_a_fault_in_the_file_of_a_users_module(
     fault.write(file)
     source = plain()
     interface, case = case_of(artifact, source, PLAIN_IMAGE)
-    found = bisect(file, source, interface, case, runtime=runtime_of(artifact), precision="fp32")
+    held = rewritten_source(source, interface, case, recipe_of(artifact))
+    found = bisect(file, held, interface, case, runtime=runtime_of(artifact), precision="fp32")
     assert found.status == "located" and found.fault is not None, fault.place
     assert found.fault.block == "first"
     operator = found.fault.operator

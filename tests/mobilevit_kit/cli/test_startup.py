@@ -48,8 +48,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported_by(running("convert", "--help")) & HEAVY
 
 
-def test_listing_models_imports_no_torch() -> None:
-    loaded = imported_by(running("models"))
+@pytest.mark.parametrize("verb", ["models", "rewrites"])
+def test_lists_import_no_torch(verb: str) -> None:
+    loaded = imported_by(running(verb))
     assert "rich" in loaded
     assert not loaded & (HEAVY - {"numpy", "rich"})
 
@@ -123,6 +124,8 @@ def test_completion_scripts(mvkit: Call, shell: str) -> None:
         ("mvkit info mobilevit_", set(list_models("mobilevit_*"))),
         ("mvkit convert --target tf", {"tflite"}),
         ("mvkit convert --layout n", {"nchw", "nhwc"}),
+        ("mvkit convert --rewrites al", {"all"}),
+        ("mvkit convert --rewrites none,cons", {"none,constants"}),
     ],
 )
 def test_what_a_shell_completes(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from converters import load_artifact
+from converters.route import Route
 from converters.targets import TARGETS, coreml, executorch, tflite
 from mobilevit_kit import jobs
 from tests.mobilevit_kit.commands import NET_INPUT, NET_RECIPE, Call, contents
@@ -20,9 +21,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     for target in (tflite, coreml, executorch):
 
-        def save(form: object, path: Path, recipe: object, target: object = target) -> None:
+        def save(form: object, path: Path, recipe: object, target: object = target) -> Route:
             asked.append(path.name)
             path.write_bytes(b"a file of some target")
+            return Route("direct")
 
         monkeypatch.setattr(target, "save", save)
     return asked
@@ -75,6 +77,14 @@ def test_some_targets_in_the_order_given(mvkit: Call, workplace: Path, quick: li
             ["coreml", "--minimum-deployment-target", "iOS15"],
             "Invalid value for '--minimum-deployment-target': 'iOS15' is not one of",
         ),
+        (
+            ["tflite", "--rewrites", "constants,fold"],
+            "unknown rewrite 'fold'; `mvkit rewrites` lists",
+        ),
+        (["tflite", "--rewrites", ""], "unknown rewrite ''; `mvkit rewrites` lists"),
+        (["all", "--rewrites", "all,none"], "unknown rewrite 'all'; `mvkit rewrites` lists"),
+        (["coreml", "--emitter", "direct"], "--emitter is not for coreml"),
+        (["tflite,executorch", "--emitter", "litert"], "--emitter litert is not for executorch"),
         (["coreml", "--input-kind", "image"], "embedding the preprocessing needs to know it"),
     ],
 )
