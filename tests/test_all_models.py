@@ -45,6 +45,10 @@ def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> None:
         parity = outcome.artifact.parity
         assert parity.verdict == "pass", parity.reason
     assert parity.relative_error is not None and parity.relative_error <= 1e-5
+    if recipe.target != "coreml":
+        route, graph = artifact.manifest.route, artifact.manifest.graph
+        assert route is not None and (route.emitter, route.reason) == ("direct", None)
+        assert graph is not None and graph.partitions == 1 and graph.outside == {}
 
 
 @pytest.mark.parametrize("target", RECIPES)
@@ -53,10 +57,16 @@ def test_passes_at_its_own_size(name: str, target: str, tmp_path: Path) -> None:
     verdict(SourceRequest(name), RECIPES[target], tmp_path)
 
 
-@pytest.mark.parametrize("target", ["tflite", "coreml"])
+@pytest.mark.parametrize("target", RECIPES)
 @pytest.mark.parametrize("name", NOT_SQUARE)
 def test_passes_at_a_size_that_is_not_square(name: str, target: str, tmp_path: Path) -> None:
     verdict(SourceRequest(name, input_size=NOT_SQUARE[name]), Recipe(target), tmp_path)
+
+
+@pytest.mark.parametrize("target", ["tflite", "executorch"])
+@pytest.mark.parametrize("name", NOT_SQUARE)
+def test_two_images_at_once_pass(name: str, target: str, tmp_path: Path) -> None:
+    verdict(SourceRequest(name, batch=2), Recipe(target), tmp_path)
 
 
 @pytest.mark.parametrize("name", list_models("*@digits"))

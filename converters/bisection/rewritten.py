@@ -51,7 +51,7 @@ def rewritten_source(
         return source
     outputs = {name: tensor.numpy(force=True) for name, tensor in found.items()}
     record = parity.judge([case], [outputs], precision="fp32", runtime="PyTorch")
-    return staged if record.verdict == "pass" else source
+    return source if record.verdict == "fail" else staged
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Stage(nn.Module):
             if step.part is None:
                 results = (step.target(*args, **fx.node.map_aggregate(step.kwargs, value)),)
             else:
-                results = getattr(self, step.target)(step.part, *args)
+                results = self.get_submodule(step.target)(step.part, *args)
             values.update(zip(step.results, results, strict=True))
         return tuple(values[name] for name in run.outputs)
 
@@ -150,11 +150,15 @@ def _fill(
     outputs: Mapping[str, None],
 ) -> _Step:
     """Adds a run of these nodes to the parent's module of that name; the step that calls it."""
-    stage = getattr(parent, name, None)
-    if stage is None:
-        kind = _kind(nodes[0], depth) if nodes else "Module"
-        stage = type(kind, (_Stage,), {})()
-        parent.add_module(name, stage)
+    *containers, last = name.split(".")
+    for one in containers:  # which the source never calls: `stages` in stages.0
+        if not hasattr(parent, one):
+            parent.add_module(one, nn.Module())
+        parent = getattr(parent, one)
+    if not hasattr(parent, last):
+        kind = _components(nodes[0])[depth - 1][1] if depth else "Network"
+        parent.add_module(last, type(kind, (_Stage,), {})())
+    stage: _Stage = getattr(parent, last)
     inside = set(nodes)
     steps = []
     for child, group in itertools.groupby(nodes, key=lambda node: _child(node, depth)):
@@ -194,25 +198,18 @@ def _held(name: str) -> str:
 
 
 def _components(node: Node) -> list[tuple[str, str]]:
-    """The modules around a node, outermost first: name within the one before, and class."""
+    """The modules around a node, outermost first: path from the one before, and class."""
     stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     found: list[tuple[str, str]] = []
     before = ""
     for path, kind in stack.values():
-        if not path:
-            continue
-        inner = path.removeprefix(f"{before}.") if before else path
-        *containers, last = inner.split(".")
-        label = kind if isinstance(kind, str) else kind.__name__
-        found += [(one, "ModuleList") for one in containers] + [(last, label.rpartition(".")[2])]
-        before = path
+        if path:
+            name = kind if isinstance(kind, str) else kind.__name__
+            found.append((path.removeprefix(before), name.rpartition(".")[2]))
+            before = f"{path}."
     return found
 
 
 def _child(node: Node, depth: int) -> str | None:
     components = _components(node)
     return components[depth][0] if len(components) > depth else None
-
-
-def _kind(node: Node, depth: int) -> str:
-    return "Network" if depth == 0 else _components(node)[depth - 1][1]

@@ -34,7 +34,7 @@ _MOST_JOINED = {"CONCATENATION": (2, 5), "SPLIT": (2, 4)}
 
 _AS_BATCH_MATMUL = (
     "as BATCH_MATMUL the product stays inside: litert-torch makes FULLY_CONNECTED of a matmul "
-    "whose batch is 1"
+    "whose batch is 1, the kit's own emitter (--emitter direct) does not"
 )
 
 

@@ -31,7 +31,8 @@ def pairwise(build: Builder, kind: str, a: View, b: View, activation: Bounds | N
     """`a kind b` with broadcasting of logical axes; the larger operand's order is kept."""
     a, b = of_one_rank(a, b)
     a, b = aligned(build, a, b, [(i, i) for i in range(len(a.axes))])
-    leader, follower = (b, a) if _precedence(b) > _precedence(a) else (a, b)
+    is_second = _precedence(b) > _precedence(a)
+    leader, follower = (b, a) if is_second else (a, b)
     if leader.is_constant:  # which may lie in any order
         order = by_place(leader.memory)
         leader = View(build.arranged(leader, [(atom,) for atom in order]), order, leader.axes)
@@ -44,7 +45,7 @@ def pairwise(build: Builder, kind: str, a: View, b: View, activation: Bounds | N
     if len(parts) > RANK:
         raise NotCovered(f"broadcasting over {len(parts)} axes")
     operands = [_spread(build, view, parts) for view in (leader, follower)]
-    if leader is not a:
+    if is_second:
         operands.reverse()
     tensor = build.emit(kind, operands, [size(part) for part in parts], activation=activation)
     axes = tuple(x or y for x, y in zip(leader.axes, follower.axes, strict=True))

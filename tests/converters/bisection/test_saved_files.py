@@ -89,7 +89,7 @@ def test_a_sound_file_has_no_fault(
 PLACES = {
     "softmax over the queries, last layer": ("stages.4.1.transformer.0.attn", "softmax"),
     "GELU for SiLU in an MLP": ("stages.4.1.transformer.0.mlp.act", ("logistic", "sil", "sigmoid")),
-    "batch norm epsilon 1e-3, first": ("stem", "conv"),
+    "batch norm epsilon 1e-3, first": ("stem.conv", "conv"),  # which has taken it in
     "layer norm epsilon 1e-6, last": ("stages.4.1.norm", ("add", "norm")),
     "a shortcut left out": ("stages.0.0", "add"),
     "one weight off by a hundredth": ("stages.2.1.conv_1x1", "conv"),

@@ -15,7 +15,7 @@ from converters.emit.xnnpack import serialise
 from converters.formats.pte import read_pte
 from converters.formats.xnnpack import XnnGraph, read_xnnpack
 from converters.lowering.program import NotCovered, Operation, Program, Tensor
-from converters.runtimes.base import SessionRequest
+from converters.runtimes.base import SessionRequest, run_file
 from converters.runtimes.executorch import open_session
 from tests.converters.emit.programs import CASES, Array, given, run, single, weights
 
@@ -266,3 +266,21 @@ def test_constants_may_be_views(tmp_path: Path) -> None:
 def test_what_is_not_covered(program: Program, reason: str) -> None:
     with pytest.raises(NotCovered, match=reason):
         emit(program)
+
+
+def test_a_bias_and_a_summand_with_the_same_numbers_are_two_values(tmp_path: Path) -> None:
+    """XNNPACK drops the numbers of what it has packed; an addition that read them would crash."""
+    zeros = np.zeros(4, np.float32)
+    x, between, y = (Tensor(name, (1, 2, 2, 4)) for name in ("x", "between", "y"))
+    weight = Tensor("weight", (4, 4), "float32", np.eye(4, dtype=np.float32))
+    bias, summand = (Tensor(name, (4,), "float32", zeros) for name in ("bias", "summand"))
+    linear = Operation("fully_connected", (x, weight, bias), between, {"activation": None})
+    add = Operation("add", (between, summand), y, {"activation": None})
+    program = Program([x], {"y": y}, [linear, add])
+    payload = serialise(program)
+    assert len(payload.constants) == 2  # stored once all the same
+    file = tmp_path / "net.pte"
+    file.write_bytes(emit(program))
+    given = np.arange(16, dtype=np.float32).reshape(1, 2, 2, 4)
+    (found,) = run_file("executorch", file, [{"x": given}], inputs=["x"], outputs=["y"]).results
+    np.testing.assert_array_equal(found["y"], given)

@@ -151,3 +151,10 @@ def test_batch_norm_that_was_not_folded(shape: tuple[int, ...], affine: bool) ->
 def test_not_covered(function: Callable[[Tensor], Tensor], reason: str) -> None:
     with pytest.raises(NotCovered, match=reason):
         lowered(function, normal(2, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, 4)])
+def test_constants_on_either_side(shape: tuple[int, ...]) -> None:
+    """One that is larger than the value decides the shape, not the order of the operands."""
+    constant = normal(1, 3, 4)
+    lowered(lambda x: (x - constant, constant - x), normal(*shape, seed=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 from torch.fx import Node
 
+from converters.lowering.program import NotCovered
 from converters.rewrite.network import Network, shape_of
 from tests.converters.lowering.lowered import error, normal, program_of
 
@@ -227,4 +229,11 @@ def chains(draw: st.DrawFn) -> tuple[Network, list[Tensor]]:
 @given(chains())
 def test_chains(made: tuple[Network, list[Tensor]]) -> None:
     network, inputs = made
-    assert error(program_of(network), network, *inputs) < 1e-9
+    try:
+        program = program_of(network)
+    except NotCovered as reason:
+        assert re.fullmatch(
+            r"(broadcasting over|a transposition of) ([7-9]|\d\d) axes", str(reason)
+        )
+    else:
+        assert error(program, network, *inputs) < 1e-9

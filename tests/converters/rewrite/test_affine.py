@@ -108,11 +108,32 @@ def test_chains_go_into_one_layer() -> None:
     assert (count, used["mul"] + used["add"] + used["sub"] + used["div"]) == (6, 0)
 
 
-def test_across_a_sum() -> None:
-    def forward(net: Net, x: Tensor) -> Tensor:
-        return net.padded(x) - (x.relu() + net.c)
+SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "x + y": lambda x, y: x + y,
+    "y + x": lambda x, y: y + x,
+    "x - y": lambda x, y: x - y,
+    "y - x": lambda x, y: y - x,
+}
 
-    assert applied(apply, Net(forward, (4, 1, 1)), IMAGE) == (1, {"conv2d": 1, "relu": 1, "sub": 1})
+
+@pytest.mark.parametrize("name", SUMS)
+def test_across_a_sum(name: str) -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return SUMS[name](x.relu() + net.c, net.padded(x))
+
+    count, used = applied(apply, Net(forward, (4, 1, 1)), IMAGE)
+    assert (count, used.total()) == (1, 3)
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_behind_a_sum(name: str) -> None:
+    """As behind a residual block that ends in a norm, in ConvMixer."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.conv(SUMS[name](x.relu() + net.c, x.sigmoid()))
+
+    count, used = applied(apply, Net(forward, (4, 1, 1)), IMAGE)
+    assert (count, used.total()) == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +152,21 @@ def test_stays(forward: Callable[[Net, Tensor], Tensor], size: tuple[int, ...]) 
     net = Net(forward, size)
     used = counts(captured(net, TOKENS))
     assert applied(apply, net, TOKENS) == (0, used)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: (x.relu() + net.c) + x.sigmoid(),  # no layer on either side
+        lambda net, x: net.padded((x.relu() + net.c) + x.sigmoid()),
+        lambda net, x: (y := x.relu() + net.c) + y.sigmoid() + net.padded(x),
+        lambda net, x: (y := x.relu() + net.c) + y,
+        lambda net, x: (x.relu() + net.c) + net.conv(x)[:, :4].mean((2, 3), keepdim=True),
+    ],
+)
+def test_a_summand_stays(forward: Callable[[Net, Tensor], Tensor]) -> None:
+    count, _ = applied(apply, Net(forward, (4, 1, 1)), IMAGE)
+    assert count == 0
 
 
 def test_an_output_stays_as_it_is() -> None:
