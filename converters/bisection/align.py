@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,28 @@ _SAMPLE = 64  # elements that are compared first
 
 @dataclass(frozen=True)
 class Order:
-    """How the axes of a source's value stand in a tensor of the file, sides of one left out."""
+    """How the axes of a source's value stand in a tensor of the file.
+
+    `sides` are those that the value is split into first; None for its own, those of one left out.
+    """
 
     axes: tuple[int, ...]
     usual: bool
+    sides: tuple[int, ...] | None = None
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """The source's value as the file has it, up to the shape."""
-        return array.squeeze().transpose(self.axes)
+        apart = array.squeeze() if self.sides is None else array.reshape(self.sides)
+        return apart.transpose(self.axes)
+
+    def back(self, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """The file's tensor as the source, whose value has this shape, would have it."""
+        sides = tuple(side for side in shape if side > 1) if self.sides is None else self.sides
+        turned = array.reshape([sides[axis] for axis in self.axes])
+        return turned.transpose(np.argsort(self.axes)).reshape(shape)
+
+
+Layouts = Mapping[tuple[int, ...], Sequence[Order]]  # further usual orders, by a value's shape
 
 
 @dataclass(frozen=True)
@@ -57,11 +71,15 @@ class Match:
 class Aligner:
     """The values of a source, ready to be looked for.
 
-    `noise` is the ratio of the error that a sound file may have to the rounding at each value.
+    `noise` is the ratio of the error that a sound file may have to the rounding at each value,
+    `layouts` are orders in which the file is known to have values besides the usual ones.
     """
 
-    def __init__(self, values: Iterable[SourceValue], noise: float) -> None:
+    def __init__(
+        self, values: Iterable[SourceValue], noise: float, layouts: Layouts | None = None
+    ) -> None:
         self.noise = noise
+        self.layouts = layouts or {}
         self._by_size: dict[int, list[_Entry]] = defaultdict(list)
         for value in values:
             parts = [(value.array, value.rounding, False)]
@@ -88,11 +106,16 @@ class Aligner:
         array = array.astype(np.float64)
         found = []
         for entry in self._alike(array):
-            order = same(entry.array.astype(np.float64), array, entry.tolerance)
+            candidates = self.orders(entry.array.shape)
+            order = same(entry.array.astype(np.float64), array, entry.tolerance, candidates)
             if order is not None:
                 error = relative_error(order.of(entry.array), array)
                 found.append(Match(entry.value, entry.inner, error, order))
         return sorted(found, key=lambda one: (one.rearranged, one.inner, one.error))
+
+    def orders(self, shape: tuple[int, ...]) -> tuple[Order, ...]:
+        """The orders to try for a value of this shape, the usual ones first."""
+        return (*self.layouts.get(shape, ()), *orders(shape))
 
     def _alike(self, array: NDArray[np.float64]) -> list[_Entry]:
         """The values with the same signature."""
@@ -122,9 +145,14 @@ def _signature(array: NDArray[np.float64]) -> tuple[float, ...]:
     )
 
 
-def same(reference: NDArray[Any], array: NDArray[Any], tolerance: float) -> Order | None:
+def same(
+    reference: NDArray[Any],
+    array: NDArray[Any],
+    tolerance: float,
+    candidates: Sequence[Order] | None = None,
+) -> Order | None:
     """The order of axes in which two arrays of one size agree; None where they do in none."""
-    for order in orders(reference.shape):
+    for order in orders(reference.shape) if candidates is None else candidates:
         view = order.of(reference)
         step = max(1, view.size // _SAMPLE)
         scale = float(np.abs(view).max())

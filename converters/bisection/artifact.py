@@ -12,7 +12,7 @@ from ..runtimes.base import TIME_LIMIT_S
 from ..targets import target_named
 from ..verify import Verification, interface_of, recipe_of, verify
 from .bisect import Bisection, bisect
-from .rewritten import rewritten_source
+from .rewritten import Held, rewritten_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,15 +62,17 @@ def bisect_artifact(
         case, *_ = reference_outputs(
             source, interface, {(chosen.kind, chosen.name): chosen.inputs}, dtypes
         )
+        held = Held(source, {})
         if artifact.manifest.rewrites:
-            source = rewritten_source(source, interface, case, recipe)
+            held = rewritten_source(source, interface, case, recipe)
         found = bisect(
             file,
-            source,
+            held.module,
             interface,
             case,
             runtime=target_named(recipe.target).runtime(recipe),
             precision=recipe.precision,
+            layouts=held.layouts,
             time_limit_s=time_limit_s,
         )
     return BisectedArtifact(verification, found)

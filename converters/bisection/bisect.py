@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .. import parity
 from ..errors import UnverifiableError
 from ..runtimes.base import TIME_LIMIT_S
-from .align import Aligner, relative_error
+from .align import Aligner, Layouts, relative_error
 from .growth import GrowthRow, growth_table
 from .locate import Comparison, Location, locate
 from .rounding import with_rounding
@@ -97,12 +97,14 @@ def bisect(
     *,
     runtime: str,
     precision: str,
+    layouts: Layouts | None = None,
     time_limit_s: float = TIME_LIMIT_S,
 ) -> Bisection:
     """Compares all that `file` computes on a case with all that `source`, in eval mode, does.
 
     `case` holds the file's inputs and the source's outputs, `runtime` is the module of
-    `converters.runtimes` that runs the file otherwise. Raises what `trace_file` does.
+    `converters.runtimes` that runs the file otherwise, `layouts` are orders in which it has values
+    besides the usual ones. Raises what `trace_file` does.
     """
     tapped = trace_file(
         runtime,
@@ -113,7 +115,7 @@ def bisect(
         time_limit_s=time_limit_s,
     )
     try:
-        return compare(tapped, source, interface, case, precision=precision)
+        return compare(tapped, source, interface, case, precision=precision, layouts=layouts)
     except UnverifiableError as error:
         raise UnverifiableError(f"{file}: {error.message}") from None
 
@@ -125,6 +127,7 @@ def compare(
     case: GoldenCase,
     *,
     precision: str,
+    layouts: Layouts | None = None,
 ) -> Bisection:
     """Looks for the place at which what a file computed is no longer what its source computes."""
     args, kwargs = interface.source_arguments(case.inputs)
@@ -137,7 +140,7 @@ def compare(
     }
     trace = with_rounding(trace, source, args, kwargs)
     noise = NOISE[precision]
-    aligner = Aligner(trace.values, noise)
+    aligner = Aligner(trace.values, noise, layouts)
     matches = {key: aligner.matches(array) for key, array in tapped.values.items()}
     outputs = {name: tapped.values[key] for name, key in tapped.outputs.items()}
     errors = {name: relative_error(case.outputs[name], outputs[name]) for name in case.outputs}
@@ -171,7 +174,7 @@ def compare(
     if location.counterpart is not None:
         status = "located"
         repaired = retrace(compared.replacement(location.counterpart))
-        growth = growth_table(trace, tapped, matches, noise, repaired)
+        growth = growth_table(trace, tapped, matches, noise, repaired, layouts)
     return result(status, _fault(trace, tapped, location), growth=growth)
 
 

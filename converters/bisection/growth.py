@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .align import Aligner, Match, relative_error
+from .align import Aligner, Layouts, Match, relative_error
 from .source_trace import SourceTrace
 from .taps import FileTrace
 
@@ -32,6 +32,7 @@ def growth_table(
     matches: Mapping[str, Sequence[Match]],
     noise: float,
     repaired: SourceTrace | None = None,
+    layouts: Layouts | None = None,
 ) -> tuple[GrowthRow, ...]:
     """One row for each value that a module returns and the file has too, in order of computation.
 
@@ -47,6 +48,7 @@ def growth_table(
                 for before, after in pairs
             ),
             noise,
+            layouts,
         )
         beyond = {key: aligner.matches(array) for key, array in tapped.values.items()}
         found = _nearest(beyond) | found

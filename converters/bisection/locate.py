@@ -62,10 +62,8 @@ class Comparison:
         """The file's tensor in the place of the source's value, as `replay` takes it."""
         value = self.source.values[counterpart.value]
         assert value.step is not None
-        axes = counterpart.order.axes
-        sides = value.array.squeeze().shape
-        turned = self.file.values[counterpart.key].reshape([sides[axis] for axis in axes])
-        return {value.step: turned.transpose(np.argsort(axes)).reshape(value.array.shape)}
+        array = self.file.values[counterpart.key]
+        return {value.step: counterpart.order.back(array, value.array.shape)}
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ class _Search:
             for then, now in zip(before, after, strict=True)
             if then.index > candidate.value
         )
-        aligner = Aligner(values, self._all.aligner.noise)
+        aligner = Aligner(values, self._all.aligner.noise, self._all.aligner.layouts)
         return sum(
             not self._only_moves(i)
             and any(
@@ -221,10 +219,11 @@ class _Search:
         """The usual orders of axes that give the tensor's shape, or the source's own order."""
         shape = self._source.values[value].array.shape
         sides = tuple(side for side in shape if side > 1)
+        known = self._all.aligner.layouts.get(shape, ())
         usual = [order for order in orders(shape) if order.usual]
         wanted = self._file.values[key].squeeze().shape
         fitting = [one for one in usual if tuple(sides[axis] for axis in one.axes) == wanted]
-        yield from fitting or usual[:1]
+        yield from (*known, *fitting) or usual[:1]
 
     def _distance(self, candidate: Counterpart) -> float:
         """How far the source, given the file's tensor, is from what the file returns.

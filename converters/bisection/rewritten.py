@@ -21,16 +21,28 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 from .. import parity
 from ..artifact import GoldenCase
 from ..deploy import Interface
+from ..lowering import operators  # noqa: F401  # registers the rules
+from ..lowering.program import NotCovered
+from ..lowering.rules import Lowering
 from ..recipe import Recipe
 from ..rewrite import REWRITES, rewrite
 from ..rewrite.canonical import canonicalise
 from ..rewrite.capture import Unsupported, capture
-from ..rewrite.network import Network
+from ..rewrite.network import Network, shape_of
+from .align import Layouts, Order
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a file is held against, and the orders in which the direct emitter has its values."""
+
+    module: nn.Module
+    layouts: Layouts
 
 
 def rewritten_source(
     source: nn.Module, interface: Interface, case: GoldenCase, recipe: Recipe
-) -> nn.Module:
+) -> Held:
     """The source after the recipe's rewrites, as a module that is called as the source is.
 
     The source itself where it cannot be captured, or where its rewritten form does not give the
@@ -48,10 +60,32 @@ def rewritten_source(
         with torch.no_grad():
             found = interface.name_outputs(staged(*args, **kwargs))
     except (Unsupported, RuntimeError):
-        return source
+        return Held(source, {})
     outputs = {name: tensor.numpy(force=True) for name, tensor in found.items()}
     record = parity.judge([case], [outputs], precision="fp32", runtime="PyTorch")
-    return source if record.verdict == "fail" else staged
+    if record.verdict == "fail":
+        return Held(source, {})
+    return Held(staged, {} if recipe.target == "coreml" else _layouts(network))
+
+
+def _layouts(network: Network) -> Layouts:
+    """How the direct route lays values out in memory; nothing where it does not cover the graph."""
+    lowering = Lowering(network)
+    found: dict[tuple[int, ...], dict[Order, None]] = {}
+    try:
+        for node in network.inputs:
+            lowering.give(node, node.name)
+        for node in network.calls():
+            lowering.step(node)
+            view = lowering.view(node)
+            atoms = [atom for axis in view.axes for atom in axis]
+            if len(atoms) == len(view.memory):  # no number stands for several
+                sides = tuple(atom.size for atom in atoms)
+                order = Order(tuple(map(atoms.index, view.memory)), usual=True, sides=sides)
+                found.setdefault(shape_of(node), {})[order] = None
+    except NotCovered:
+        return {}
+    return {shape: tuple(orders) for shape, orders in found.items()}
 
 
 @dataclass(frozen=True)

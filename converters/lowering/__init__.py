@@ -1,0 +1,1 @@
+"""From a network's graph to a `Program`: operations on arrays as they lie in memory."""

@@ -12,6 +12,7 @@ back in that order: two copies go.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch.fx import Node
@@ -32,44 +33,92 @@ def apply(network: Network) -> int:
     )
 
 
+@dataclass(frozen=True)
+class _Product:
+    """Attention (*axes, d, d) times values (*axes, d, N); heads are axes that the layer sums over.
+
+    The layer's output has one position for each batch, the other axes, and each of the N.
+    """
+
+    node: Node
+    heads: list[int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return shape_of(self.node)
+
+    @property
+    def rows(self) -> int:
+        """The axis of a head's channels; positions are the one behind it."""
+        return len(self.shape) - 2
+
+    @property
+    def batch(self) -> list[int]:
+        return [axis for axis in range(self.rows) if axis not in self.heads]
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape[axis] for axis in self.batch)
+
+    @property
+    def positions(self) -> int:
+        return self.shape[-1]
+
+    def channels_last(self, network: Network, values: Node) -> Node:
+        """Values (*axes, d, N) as (batch, N, C)."""
+        order = [*self.batch, self.rows + 1, *self.heads, self.rows]
+        values = permute(network, values, order, at=self.node)
+        return reshape(network, values, (self.count, self.positions, -1), at=self.node)
+
+    def heads_joined(self, network: Network, matrices: Node) -> Node:
+        """Matrices (*axes, d, C') as (batch, C, C')."""
+        order = [*self.batch, *self.heads, self.rows, self.rows + 1]
+        width = shape_of(matrices)[-1]
+        matrices = permute(network, matrices, order, at=self.node)
+        return reshape(network, matrices, (self.count, -1, width), at=self.node)
+
+
 def _merged(network: Network, layer: Node) -> bool:
     read = reading(layer.args[0])  # type: ignore[arg-type]
-    product = read.source
-    if product.target is not aten.matmul.default:
+    product = _product(read, layer)
+    if product is None:
         return False
-    attention, values = product.args
+    attention, values = product.node.args
     assert isinstance(attention, Node) and isinstance(values, Node)
-    shape = shape_of(product)
-    plain = shape_of(attention)[:-1] == shape[:-1] and shape_of(values)[:-2] == shape[:-2]
-    heads = _heads(read, layers.input_axis(layer))
-    width = shape_of(layer)[layers.channel_axis(layer)]
-    if not plain or heads is None or shape[-1] <= width:
-        return False
-    if [reader for reader, _, _ in readers(product)] != [layer]:
-        return False
-
-    batch = [axis for axis in range(len(shape) - 2) if axis not in heads]
-    rows, positions = len(shape) - 2, len(shape) - 1
-    count = math.prod(shape[axis] for axis in batch)
-    channels = math.prod(shape[axis] for axis in heads) * shape_of(values)[rows]
-    if math.prod(shape_of(layer)) != count * shape[positions] * width:  # it has a stride
-        return False
-    weight = _by_head(network, layer, read, heads)
-    transposed = permute(network, attention, [*range(rows), positions, rows], at=product)
-    merged = network.call(aten.matmul.default, transposed, weight, at=product)
-    merged = permute(network, merged, [*batch, *heads, rows, positions], at=product)
-    merged = reshape(network, merged, (count, channels, width), at=product)
-    values = permute(network, values, [*batch, positions, *heads, rows], at=product)
-    values = reshape(network, values, (count, shape[positions], channels), at=product)
-    y = network.call(aten.matmul.default, values, merged, at=product)
-    bias, old = layers.bias_of(network, layer), argument(layer, 2, "bias")
+    at = product.node
+    order = [*range(product.rows), product.rows + 1, product.rows]
+    transposed = permute(network, attention, order, at=at)
+    weight = _by_head(network, layer, read, product)
+    matrix = network.call(aten.matmul.default, transposed, weight, at=at)
+    y = network.call(
+        aten.matmul.default,
+        product.channels_last(network, values),
+        product.heads_joined(network, matrix),
+        at=at,
+    )
+    bias = layers.bias_of(network, layer)
     if bias is not None:
-        constant = network.like(bias, old, before=product)
-        y = network.call(aten.add.Tensor, y, constant, at=product)
+        constant = network.like(bias, argument(layer, 2, "bias"), before=at)
+        y = network.call(aten.add.Tensor, y, constant, at=at)
     if layer.target is aten.conv2d.default:  # channels before positions
-        y = permute(network, y, [0, 2, 1], at=product)
-    network.replace(layer, reshape(network, y, shape_of(layer), at=product))
+        y = permute(network, y, [0, 2, 1], at=at)
+    network.replace(layer, reshape(network, y, shape_of(layer), at=at))
     return True
+
+
+def _product(read: Reading, layer: Node) -> _Product | None:
+    """The product that a layer alone reads, if it pays to have the layer in its first operand."""
+    node = read.source
+    if node.target is not aten.matmul.default or [one for one, _, _ in readers(node)] != [layer]:
+        return None
+    attention, values = (shape_of(operand) for operand in node.all_input_nodes)
+    heads = _heads(read, layers.input_axis(layer))
+    if heads is None or attention[:-2] != values[:-2] or attention[:-2] != shape_of(node)[:-2]:
+        return None
+    product = _Product(node, heads)
+    width = shape_of(layer)[layers.channel_axis(layer)]
+    whole = math.prod(shape_of(layer)) == product.count * product.positions * width  # no stride
+    return product if whole and product.positions > width else None
 
 
 def _heads(read: Reading, channel: int) -> list[int] | None:
@@ -81,10 +130,8 @@ def _heads(read: Reading, channel: int) -> list[int] | None:
     rows, columns = len(shape) - 2, len(shape) - 1
     counted = {digit.axis for digit in read.axes[channel]}
     heads = [axis for axis in range(rows) if axis in counted]
-    if counted != {*heads, rows}:
-        return None
-    sides = [read.read_in_full(axis) for axis in counted]
-    if not all(sides) or math.prod(shape_of(read.value)) != math.prod(shape):
+    once = math.prod(shape_of(read.value)) == math.prod(shape)
+    if counted != {*heads, rows} or not once or not all(map(read.read_in_full, counted)):
         return None
     positions = [axis for axis in range(columns + 1) if axis not in counted]
     expected = tuple(Digit(axis, 1, shape[axis]) for axis in positions if shape[axis] > 1)
@@ -92,18 +139,16 @@ def _heads(read: Reading, channel: int) -> list[int] | None:
     return heads if read.digits(others) == expected else None
 
 
-def _by_head(network: Network, layer: Node, read: Reading, heads: list[int]) -> Node:
-    """The layer's weight (C', C) as (*batch, rows of a head, C'), repeated where nothing counts."""
-    shape = shape_of(read.source)
-    rows = len(shape) - 2
+def _by_head(network: Network, layer: Node, read: Reading, product: _Product) -> Node:
+    """The layer's weight (C', C) as (*axes, d, C'), the same for each batch."""
     weight = layers.weight_of(network, layer).flatten(1)
-    places = [read.index(axis).flatten() for axis in (*heads, rows)]
-    sides = [shape[axis] for axis in (*heads, rows)]
-    by_head = torch.zeros(*sides, len(weight), dtype=weight.dtype)
-    by_head[tuple(place.expand(weight.shape[1]) for place in places)] = weight.T
-    spread = [shape[axis] if axis in heads else 1 for axis in range(rows)]
-    by_head = by_head.reshape(*spread, shape[rows], len(weight))
-    by_head = by_head.expand(*shape[: rows + 1], len(weight))
+    width, channels = weight.shape
+    counted = [*product.heads, product.rows]
+    by_head = torch.zeros(*(product.shape[axis] for axis in counted), width, dtype=weight.dtype)
+    places = (read.index(axis).flatten().expand(channels) for axis in counted)
+    by_head[tuple(places)] = weight.T
+    sides = [product.shape[axis] if axis in counted else 1 for axis in range(product.rows + 1)]
+    by_head = by_head.reshape(*sides, width).expand(*product.shape[:-1], width)
     old = layer.args[1]
     assert isinstance(old, Node)
-    return network.like(by_head, old, before=read.source)
+    return network.like(by_head, old, before=product.node)

@@ -24,7 +24,7 @@ RECIPE = Recipe("tflite")
 def staged(source: nn.Module, image: torch.Tensor) -> tuple[nn.Module, GoldenCase]:
     interface = interface_for(source, image)
     case = case_for(source, interface, image)
-    return rewritten_source(source, interface, case, RECIPE), case
+    return rewritten_source(source, interface, case, RECIPE).module, case
 
 
 def test_it_is_called_as_the_source_is_and_gives_the_same() -> None:
