@@ -5,9 +5,9 @@
 Of a network that all rewrites have been applied to, every rewrite that found a place in it is left
 out in turn ("without"), and applied with no other ("alone"). Files take turns in a process as in
 `benchmarks.latency`; "loss" is the time without the rewrite over the time with all of them, "gain"
-the time without any rewrite over the time with this one alone. A file that the kit's own emitter does
-not cover without a rewrite is the vendor's converter's: the gain is then that of the emitter too,
-which the column "emitter" says.
+the time without any rewrite over the time with this one alone. A file that the kit's own emitter
+does not cover without a rewrite is the vendor's converter's: the gain is then that of the emitter
+too, which the column "emitter" says.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from mobilevit_kit.source import SourceRequest
 
 MODELS = ("mobilevit_xs", "mobilenetv4_hybrid_medium", "edgenext_xx_small", "efficientvit_m3")
 METHOD = (
-    "fp32, batch 1, one thread; loss = without the rewrite / with all, gain = with none / with this "
-    "one alone, of files that take turns in a process; medians over processes with their range"
+    "fp32, batch 1, one thread; loss = without the rewrite / with all, gain = with none / with "
+    "this one alone, of files that take turns in a process; medians over processes"
 )
 
 

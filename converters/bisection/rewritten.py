@@ -1,4 +1,4 @@
-"""A source in the form that rewrites gave it, with its own modules: what a file can be held against.
+"""A source as rewrites made it, with its own modules: what a file can be held against.
 
 A file of a rewritten network has other values inside than its source: a residual stream without a
 mean, keys without a bias. The rewritten graph has the file's. Each of its operators knows the
@@ -202,15 +202,13 @@ def _fill(
                 for operand in node.all_input_nodes:
                     if operand.op == "get_attr":
                         stage.register_buffer(_held(operand.name), network.rounded(operand))
-                steps.append(_Step(node.target, _plain(node.args), _plain(node.kwargs), (node.name,)))
+                steps.append(
+                    _Step(node.target, _plain(node.args), _plain(node.kwargs), (node.name,))
+                )
         else:
-            steps.append(
-                _fill(stage, child, members, network, depth=depth + 1, outputs=outputs)
-            )
+            steps.append(_fill(stage, child, members, network, depth=depth + 1, outputs=outputs))
     read = [operand for node in nodes for operand in node.all_input_nodes]
-    given = dict.fromkeys(
-        one.name for one in read if one not in inside and one.op != "get_attr"
-    )
+    given = dict.fromkeys(one.name for one in read if one not in inside and one.op != "get_attr")
     made = [
         node.name
         for node in nodes

@@ -63,7 +63,9 @@ class Graph:
     def weight(self, tensor: Tensor) -> int:
         """The value of a filter or bias, which the runtime repacks when it loads the file."""
         check(tensor)
-        return self.tensor(tensor) if tensor.data is None else self.constant(tensor.data, packed=True)
+        if tensor.data is None:
+            return self.tensor(tensor)
+        return self.constant(tensor.data, packed=True)
 
     def constant(self, data: NDArray[np.float32], *, packed: bool = False) -> int:
         """A value that stands in the file; equal ones are one.

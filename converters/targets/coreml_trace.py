@@ -45,8 +45,9 @@ class _Positional(nn.Module):
 class Traced:
     """A form as a TorchScript graph, which takes tensors by position and gives a tuple.
 
-    `module` is the form's, or stands in its place. `results` are the outputs on the form's examples. `dtypes` are the target's substitutes for
-    types that it has not. Raises ConversionError when torch cannot trace the module.
+    `module` is the form's, or stands in its place. `results` are the outputs on the form's
+    examples, `dtypes` the target's substitutes for types that it has not. Raises ConversionError
+    when torch cannot trace the module.
     """
 
     def __init__(

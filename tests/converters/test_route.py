@@ -88,7 +88,7 @@ def test_what_is_not_covered_falls_back_with_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_direct_emitter_alone_refuses_it(target: str, tmp_path: Path) -> None:
     recipe = Recipe(target, emitter="direct")
-    with pytest.raises(ConversionError, match="direct emitter does not cover .*cumsum"):
+    with pytest.raises(ConversionError, match=r"direct emitter does not cover .*cumsum"):
         convert(Sorted(), torch.rand(2, 5), recipe, output_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -69,9 +69,7 @@ def traced(converted: Callable[..., Artifact]) -> Callable[[str], tuple[Artifact
 def bisected(artifact: Artifact, trace: FileTrace, source: MobileVit) -> Bisection:
     interface, case = case_of(artifact, source.eval(), IMAGE)
     held = rewritten_source(source, interface, case, recipe_of(artifact))
-    return compare(
-        trace, held.module, interface, case, precision="fp32", layouts=held.layouts
-    )
+    return compare(trace, held.module, interface, case, precision="fp32", layouts=held.layouts)
 
 
 @pytest.mark.parametrize("target", TARGETS)
