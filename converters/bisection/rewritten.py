@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -145,20 +145,22 @@ class _Stage(nn.Module):
 class _Called(nn.Module):
     """The stages behind the source's own arguments and results."""
 
+    root: tuple[_Stage]  # not as a module, whose name would stand before the others'
+
     def __init__(self, network: Network, out_spec: Any) -> None:
         super().__init__()
         self.out_spec = out_spec
         self.inputs = tuple(node.name for node in network.inputs)
         nodes = network.calls()
         results = [node.name for node in network.outputs]
-        _fill(self, "network", nodes, network, depth=0, outputs=dict.fromkeys(results))
+        holder = nn.Module()
+        _fill(holder, "network", nodes, network, depth=0, outputs=dict.fromkeys(results))
         self.results = tuple(results)
+        root = cast(_Stage, holder.network)
+        self.root = (root,)
         # What the root's modules are called in the source, they are called here.
-        root = self.network
-        for name, child in list(root.named_children()):
+        for name, child in root.named_children():
             self.add_module(name, child)
-        self.root = (root,)  # not as a module, whose name would stand before the others'
-        del self.network
 
     def _apply(self, function: Any, recurse: bool = True) -> _Called:
         self.root[0]._apply(function, recurse)
@@ -220,9 +222,10 @@ def _fill(
 
 
 def _plain(arguments: Any) -> Any:
-    return fx.node.map_aggregate(
-        arguments, lambda one: _Value(one.name) if isinstance(one, Node) else one
-    )
+    def plain(argument: Any) -> Any:
+        return _Value(argument.name) if isinstance(argument, Node) else argument
+
+    return fx.node.map_aggregate(arguments, plain)
 
 
 def _held(name: str) -> str:

@@ -66,7 +66,7 @@ def _warnings(tf: Any, file: str) -> list[str]:
 
 def _hopeless() -> bytes:
     """A file of one operator, HASHTABLE, which makes a resource: no GPU has such a thing."""
-    import flatbuffers  # type: ignore[import-untyped]
+    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     table, operator, code = schema.TensorT(), schema.OperatorT(), schema.OperatorCodeT()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from ..manifest import one_line
 from ..recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..deploy import Form
     from ..route import Route
     from .coreml_trace import Traced
@@ -89,7 +92,8 @@ def save(form: Form, path: Path, recipe: Recipe) -> Route:
 
     _check_inputs(form, recipe)
     dtypes = {getattr(torch, a): getattr(torch, b) for a, b in FILE_DTYPES.items()}
-    module, counts = form.module, {}
+    module: nn.Module = form.module
+    counts: Mapping[str, int] = {}
     if not recipe.sizes and recipe.dynamic_batch is None:  # a rewritten graph has one shape
         network = rewritten(form, recipe)
         module, counts = network.module(), network.counts

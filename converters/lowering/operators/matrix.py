@@ -12,7 +12,7 @@ import torch
 from torch import Tensor as TorchTensor
 from torch.fx import Node
 
-from ...rewrite.network import argument, shape_of
+from ...rewrite.network import argument, dtype_of, shape_of
 from ..arrangement import Atom, Axis, View, by_place, fresh, size
 from ..broadcasting import aligned, of_one_rank, pairwise
 from ..builder import Builder
@@ -25,6 +25,7 @@ aten = torch.ops.aten
 
 _ROWS, _COLUMNS = -2, -1  # axes of a product
 _FEW = 16  # channels
+_FORBIDDEN = -1e30  # a logit; infinities become NaN where a runtime subtracts them
 
 
 @rule(aten.linear.default)
@@ -125,8 +126,6 @@ def _attention(low: Lowering, node: Node) -> View:
         raise NotCovered("attention with dropout or a causal mask")
     if node.kwargs.get("enable_gqa", False):
         raise NotCovered("attention with groups of heads")
-    if isinstance(mask, Node) and mask.meta["val"].dtype is torch.bool:
-        raise NotCovered("attention with a boolean mask")
     q, k, v = (low.view(one) for one in node.args[:3])
     scale: Any = node.kwargs.get("scale")
     if scale is None:
@@ -135,8 +134,19 @@ def _attention(low: Lowering, node: Node) -> View:
     logits = product(low.build, q, k.permuted([*range(rank - 2), rank - 1, rank - 2]), _COLUMNS)
     logits = pairwise(low.build, "multiply", logits, low.number(scale))
     if mask is not None:
-        logits = pairwise(low.build, "add", logits, low.view(mask))
+        logits = pairwise(low.build, "add", logits, _added(low, mask))
     return product(low.build, softmax(low.build, logits, len(logits.axes) - 1), v)
+
+
+def _added(low: Lowering, mask: Node) -> View:
+    """A mask as a summand of logits. What a constant forbids becomes far less than any logit."""
+    if dtype_of(mask) is not torch.bool:
+        return low.view(mask)
+    allowed = low.constant(mask)
+    if allowed is None or not allowed.any(-1).all():
+        raise NotCovered("attention with a boolean mask that is no constant, or that forbids a row")
+    values = torch.zeros(allowed.shape).masked_fill(~allowed, _FORBIDDEN)
+    return fresh(low.build.constant(array(values), mask.name))
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,31 @@ def mean(build: Builder, view: View, axes: Sequence[int]) -> View:
     return View(tensor, kept, left.axes)
 
 
+@rule(aten.amax.default)
+def _largest(low: Lowering, node: Node) -> View:
+    """A pool over each run of neighbours in memory, as the rows of a map."""
+    args: Any = node.args
+    x, axes, *keep = args
+    view = low.view(x)
+    axes = [axis % len(view.axes) for axis in axes]
+    gone = {atom for axis in axes for atom in view.axes[axis]}
+    memory, tensor = view.memory, view.tensor
+    runs = [tuple(run) for is_gone, run in groupby(memory, gone.__contains__) if is_gone]
+    for run in runs:
+        first = memory.index(run[0])
+        outer, inner = memory[:first], memory[first + len(run) :]
+        tensor = low.build.reshape(tensor, (size(outer), size(run), 1, size(inner)))
+        tensor = low.build.emit(
+            "max_pool2d", [tensor], (size(outer), 1, 1, size(inner)),
+            kernel=(size(run), 1), stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1),
+        )  # fmt: skip
+        memory = (*outer, *inner)
+    left = [() if i in axes else axis for i, axis in enumerate(view.axes)]
+    if not (keep and keep[0]):
+        left = [axis for i, axis in enumerate(left) if i not in axes]
+    return View(tensor, memory, tuple(left))
+
+
 @rule(aten.layer_norm.default)
 def _layer_norm(low: Lowering, node: Node) -> View:
     """One that no rewrite took: (x - m) / sqrt(mean((x - m)^2) + eps) * weight + bias."""

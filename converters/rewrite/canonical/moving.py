@@ -296,6 +296,34 @@ def _pixel_unshuffle(network: Network, node: Node) -> Node:
     return reshape(network, y, shape_of(node), at=node)
 
 
+@rule(aten.im2col.default)
+def _unfold(network: Network, node: Node) -> Node:
+    """Windows side by side, without padding: patches (B, C kh kw, N)."""
+    args: Any = node.args
+    x, (rows, columns), _, padding, stride = args
+    *batch, c, h, w = shape_of(x)
+    if [*stride] != [rows, columns] or any(padding) or h % rows or w % columns:
+        return node
+    n = len(batch)
+    y = reshape(network, x, (*batch, c, h // rows, rows, w // columns, columns), at=node)
+    order = [*range(n + 1), n + 2, n + 4, n + 1, n + 3]
+    return reshape(network, permute(network, y, order, at=node), shape_of(node), at=node)
+
+
+@rule(aten.col2im.default)
+def _fold(network: Network, node: Node) -> Node:
+    """Patches back into a map, where they do not overlap."""
+    args: Any = node.args
+    x, (h, w), (rows, columns), _, padding, stride = args
+    if [*stride] != [rows, columns] or any(padding) or h % rows or w % columns:
+        return node
+    *batch, c, _, _ = shape_of(node)
+    n = len(batch)
+    y = reshape(network, x, (*batch, c, rows, columns, h // rows, w // columns), at=node)
+    order = [*range(n + 1), n + 3, n + 1, n + 4, n + 2]
+    return reshape(network, permute(network, y, order, at=node), shape_of(node), at=node)
+
+
 @rule(aten.channel_shuffle.default)
 def _channel_shuffle(network: Network, node: Node) -> Node:
     x: Any = node.args[0]

@@ -88,6 +88,21 @@ def _extreme(network: Network, node: Node) -> Node:
     return reshape(network, y, shape_of(node), at=node)
 
 
+@rule(aten.max.dim, aten.min.dim)
+def _extreme_with_places(network: Network, node: Node) -> None:
+    """Where nobody asks for the places."""
+    if any(reader.args[1] != 0 for reader in node.users):
+        return
+    target = aten.amax.default if node.target is aten.max.dim else aten.amin.default
+    axis, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    for reader in list(node.users):
+        plain = network.call(target, node.args[0], [axis], keep, at=reader)
+        network.replace(reader, plain)
+        new = _extreme(network, plain)
+        if new is not plain:
+            network.replace(plain, new)
+
+
 @rule(aten.softmax.int, aten._softmax.default)
 def _softmax(network: Network, node: Node) -> Node:
     x: Any = node.args[0]

@@ -91,3 +91,17 @@ def test_group_norm(groups: int) -> None:
 def test_a_large_mean_does_not_drown_the_variance() -> None:
     norm = nn.LayerNorm(6)
     lowered(norm, normal(4, 6) + torch.tensor(1000.0))
+
+
+@pytest.mark.parametrize("axes", [(2,), (3,), (2, 3), (1, 3), (0, 1, 2, 3)])
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_the_largest_of_many(axes: tuple[int, ...], keepdim: bool) -> None:
+    def function(x: Tensor) -> Tensor:
+        return (x - 5).transpose(1, 2).amax(axes, keepdim)
+
+    program = lowered(function, normal(2, 9, 12, 10))
+    assert kinds(program)["max_pool2d"] >= 1
+
+
+def test_the_largest_of_few() -> None:
+    lowered(lambda x: x.amax(1) - x.amin(1) + x.max(1)[0], normal(2, 3, 4, 5))

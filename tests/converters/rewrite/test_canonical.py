@@ -79,6 +79,8 @@ MOVING: dict[str, Callable[[Tensor], Tensor]] = {
     "broadcast_to": lambda x: x[:, :1].broadcast_to(3, 2, 4, 4, 8),
     "pixel_shuffle": lambda x: F.pixel_shuffle(x[:, :4], 2),
     "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
+    "unfold": lambda x: F.unfold(x, (2, 4), stride=(2, 4)),
+    "fold": lambda x: F.fold(x.reshape(2, 24, 8), (4, 8), 2, stride=2),
     "channel_shuffle": lambda x: F.channel_shuffle(x, 3),
     "nearest": lambda x: F.interpolate(x, scale_factor=(2, 3), mode="nearest"),
     "nearest to a size": lambda x: F.interpolate(x, (8, 8), mode="nearest"),
@@ -193,6 +195,8 @@ REDUCING: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, int]]] = {
     ),
     "softmax": (lambda x: x.softmax(-2), {"softmax": 1}),
     "largest of few": (lambda x: x.amax(2), {"slice": 4, "maximum": 3, "reshape": 1}),
+    "largest of few, by max": (lambda x: x.max(2)[0], {"slice": 4, "maximum": 3, "reshape": 1}),
+    "least of many, by min": (lambda x: x.flatten(1).min(1, True)[0], {"reshape": 1, "amin": 1}),
     "least of few": (lambda x: x.amin(2, keepdim=True), {"slice": 4, "minimum": 3}),
 }
 
@@ -201,6 +205,16 @@ REDUCING: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, int]]] = {
 def test_reductions(name: str) -> None:
     function, expected = REDUCING[name]
     assert check(Function(function), X) == expected
+
+
+def test_windows_that_overlap_stay() -> None:
+    assert check(Function(lambda x: F.unfold(x, 3, padding=1)), X) == {"im2col": 1}
+    assert check(Function(lambda x: F.fold(x[:, :, 0], (4, 5), (3, 2))), X)["col2im"] == 1
+
+
+def test_places_of_extremes_stay() -> None:
+    network = captured(Function(lambda x: x.max(2)), X)
+    assert len(network.calls(torch.ops.aten.max.dim)) == 1
 
 
 def test_an_extreme_of_many_stays() -> None:
@@ -315,6 +329,8 @@ def test_pools_and_resizing() -> None:
     assert check(nn.AdaptiveAvgPool2d(3), X) == {"adaptive_avg_pool2d": 1}
     assert check(nn.AdaptiveAvgPool1d(1), X.flatten(2)) == {"mean": 1}
     assert check(nn.MaxPool2d(2), X) == {"max_pool2d": 1}
+    assert check(nn.MaxPool1d(3, 2, 1), X.flatten(2)) == {"reshape": 2, "max_pool2d": 1}
+    assert check(nn.AvgPool1d(3, ceil_mode=True), X.flatten(2)) == {"reshape": 2, "avg_pool2d": 1}
     resize = Function(lambda x: F.interpolate(x, (4, 8), mode="bilinear") * 2)
     assert check(resize, X) == {"mul": 1}
     resize = Function(lambda x: F.interpolate(x, (6, 7), mode="bilinear", align_corners=True))
