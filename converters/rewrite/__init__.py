@@ -46,7 +46,7 @@ REWRITES: dict[str, Rewrite] = {
     "batch_norm": Rewrite(
         "folds batch norms into the convolution or linear layer before or behind them",
         ALL_TARGETS,
-        "measured with the others",
+        "efficientvit_m3 has 278 operators fewer, mobilenetv4_hybrid_medium 210",
     ),
     "residual_conv": Rewrite(
         "folds shortcuts and parallel branches into one convolution or linear layer",
@@ -56,67 +56,67 @@ REWRITES: dict[str, Rewrite] = {
     "affine": Rewrite(
         "folds constant factors and summands, such as layer scale, into a layer's weights",
         ALL_TARGETS,
-        "measured with the others",
+        "mobilenetv4_hybrid_medium has 30 operators fewer, edgenext_xx_small 17",
     ),
     "attention": Rewrite(
         "spells scaled dot-product attention as product, softmax, product",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "ExecuTorch keeps attention in its delegate: 25 of mobilevit_xs's 56 ms were outside",
     ),
     "multi_query": Rewrite(
         "makes heads that share keys and values rows of one matrix product",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "a MobileNetV4 block's two products and softmax 1.15 to 1.37 times faster on TFLite",
     ),
     "split_projections": Rewrite(
         "makes a projection that is read in parts one for each part",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "attention 1 to 3% faster on TFLite, XCA 3 to 10%: no slices of the projection",
     ),
     "attention_scale": Rewrite(
         "puts the scale of attention into the weights of queries or keys",
         ALL_TARGETS,
-        "measured with the others",
+        "one product less for each attention; up to 3% of one on TFLite",
     ),
     "cancelled_bias": Rewrite(
         "drops the bias of keys, which a softmax cancels, and hands on that of values",
         ALL_TARGETS,
-        "measured with the others",
+        "a constant less for each; nothing that can be measured in time",
     ),
     "cross_covariance": Rewrite(
         "divides lengths out of the logits of attention between channels",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "ExecuTorch's own converter keeps XCA in one delegate; on TFLite as fast as before",
     ),
     "projected_attention": Rewrite(
         "puts the output projection of attention between channels into its attention matrix",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "XCA 1.05 to 1.12 times faster on TFLite with several times more positions than channels",
     ),
     "batched_matmul": Rewrite(
         "spells products of stacks of matrices as ExecuTorch's own converter wants them",
         ("executorch",),
-        "measured with the others",
+        "ExecuTorch's own converter makes one delegate of attention in the place of three",
     ),
     "norm_affine": Rewrite(
         "folds a layer norm's weight and bias into the layers that read it",
         ALL_TARGETS,
-        "measured with the others",
+        "mobilevit_xs has 42 operators fewer, edgenext_xx_small 38",
     ),
     "centred": Rewrite(
         "centres a residual stream's producers once where only layer norms read it",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "mobilevit_xs has 42 operators fewer: a mean and a difference for each of 21 norms",
     ),
     "layer_norm": Rewrite(
         "spells layer norm with operators that XNNPACK has",
         XNNPACK_TARGETS,
-        "measured with the others",
+        "one delegate: stock ExecuTorch leaves every layer norm outside",
     ),
     "mean_as_linear": Rewrite(
         "makes the mean over channels a linear layer with one row",
         ("executorch",),
-        "measured with the others",
+        "one delegate: ExecuTorch's has no mean over channels; mobilevit_xs 21 sums fewer",
     ),
     "depthwise_split": Rewrite(
         "splits depthwise kernels beyond XNNPACK's fast sizes into dilated parts",
