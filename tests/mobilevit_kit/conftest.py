@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from converters.route import Route
 from converters.targets import tflite
 from mobilevit_kit import source
 from mobilevit_kit.cli import main
@@ -115,8 +116,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def quick_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Conversions write a file at once, which only --no-verify can accept."""
 
-    def save(form: object, path: Path, recipe: object) -> None:
+    def save(form: object, path: Path, recipe: object) -> Route:
         path.write_bytes(b"a file of some target")
+        return Route("direct")
 
     monkeypatch.setattr(tflite, "save", save)
 

@@ -13,6 +13,7 @@ import pytest
 
 from converters.errors import ConversionError, MvkitError, UsageError
 from converters.recipe import Recipe
+from converters.route import Route
 from converters.targets import tflite
 from mobilevit_kit import jobs, source
 from mobilevit_kit.jobs import Job, Outcome, check_job, check_jobs, run_job, run_jobs
@@ -123,13 +124,14 @@ def test_ctrl_c_waits_until_a_vendors_converter_returns(
     """
     returned = []
 
-    def save(form: Any, path: Path, recipe: Any) -> None:
+    def save(form: Any, path: Path, recipe: Any) -> Route:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         path.write_bytes(b"converted")
         returned.append(form)
         if fails:
             raise ConversionError("no such operator")
+        return Route("direct")
 
     monkeypatch.setattr(tflite, "save", save)
     handler = signal.getsignal(signal.SIGINT)
@@ -137,7 +139,12 @@ def test_ctrl_c_waits_until_a_vendors_converter_returns(
         list(run_jobs([job(verify=False), job("net.py:Net", verify=False)], 1, quiet))
     assert len(returned) == 1 and contents(Path("out")) == {}
     assert signal.getsignal(signal.SIGINT) is handler
-    monkeypatch.setattr(tflite, "save", lambda form, path, recipe: path.write_bytes(b"file"))
+
+    def save_at_once(form: Any, path: Path, recipe: Any) -> Route:
+        path.write_bytes(b"file")
+        return Route("direct")
+
+    monkeypatch.setattr(tflite, "save", save_at_once)
     (outcome,) = run_jobs([job(verify=False)], 1, quiet)
     assert outcome.error is None
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from converters.route import Route
 from converters.targets import tflite
 from mobilevit_kit import source
 from tests.mobilevit_kit.commands import NET_INPUT, Call
@@ -30,10 +31,10 @@ def test_a_faulty_layer_is_named(
 ) -> None:
     save = tflite.save
 
-    def save_another(form: Any, path: Path, recipe: Any) -> None:
+    def save_another(form: Any, path: Path, recipe: Any) -> Route:
         with torch.no_grad():
             form.module.source.fc.weight[3, 2] += 0.1
-        save(form, path, recipe)
+        return save(form, path, recipe)
 
     monkeypatch.setattr(tflite, "save", save_another)
     result = mvkit("convert", "net.py:instance", *NET_INPUT, "--target", "tflite")

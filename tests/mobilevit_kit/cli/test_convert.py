@@ -17,6 +17,7 @@ import torch
 
 from converters import load_artifact
 from converters.errors import ConversionError
+from converters.route import Route
 from converters.targets import tflite
 from mobilevit_kit import jobs, source
 from mobilevit_kit.jobs import Job, Outcome
@@ -331,10 +332,10 @@ def test_a_faulty_file_is_kept_under_a_telling_name(
 ) -> None:
     save = tflite.save
 
-    def save_another(form: Any, path: Path, recipe: Any) -> None:
+    def save_another(form: Any, path: Path, recipe: Any) -> Route:
         with torch.no_grad():
             form.module.source.fc.bias[3] += 1e-3
-        save(form, path, recipe)
+        return save(form, path, recipe)
 
     monkeypatch.setattr(tflite, "save", save_another)
     call = ("convert", "net.py:make", *TO_TFLITE, *NET_INPUT)
