@@ -99,7 +99,7 @@ def _extreme_with_places(network: Network, node: Node) -> None:
         plain = network.call(target, node.args[0], [axis], keep, at=reader)
         network.replace(reader, plain)
         new = _extreme(network, plain)
-        if new is not plain:
+        if new is not None and new is not plain:
             network.replace(plain, new)
 
 
