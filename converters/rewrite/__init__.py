@@ -33,29 +33,28 @@ class Rewrite:
     gain: str  # as measured
 
 
-ALL_TARGETS = ("tflite", "coreml", "executorch")
 XNNPACK_TARGETS = ("tflite", "executorch")
 
 # By name, in the order in which they run.
 REWRITES: dict[str, Rewrite] = {
     "constants": Rewrite(
         "computes what does not depend on the inputs once; merges constant factors and summands",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "tables, sines and masks stay out of the file; the rewrites after it find constants",
     ),
     "batch_norm": Rewrite(
         "folds batch norms into the convolution or linear layer before or behind them",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "efficientvit_m3 has 278 operators fewer, mobilenetv4_hybrid_medium 210",
     ),
     "residual_conv": Rewrite(
         "folds shortcuts and parallel branches into one convolution or linear layer",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "fastvit_t8 1.15 times faster on TFLite, repvit_m0_9 1.05; 110 and 118 operators fewer",
     ),
     "affine": Rewrite(
         "folds constant factors and summands, such as layer scale, into a layer's weights",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "mobilenetv4_hybrid_medium has 30 operators fewer, edgenext_xx_small 17",
     ),
     "attention": Rewrite(
@@ -75,12 +74,12 @@ REWRITES: dict[str, Rewrite] = {
     ),
     "attention_scale": Rewrite(
         "puts the scale of attention into the weights of queries or keys",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "one product less for each attention; up to 3% of one on TFLite",
     ),
     "cancelled_bias": Rewrite(
         "drops the bias of keys, which a softmax cancels, and hands on that of values",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "a constant less for each; nothing that can be measured in time",
     ),
     "cross_covariance": Rewrite(
@@ -100,7 +99,7 @@ REWRITES: dict[str, Rewrite] = {
     ),
     "norm_affine": Rewrite(
         "folds a layer norm's weight and bias into the layers that read it",
-        ALL_TARGETS,
+        XNNPACK_TARGETS,
         "mobilevit_xs has 42 operators fewer, edgenext_xx_small 38",
     ),
     "centred": Rewrite(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import gc
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from ..manifest import one_line
 from ..recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..deploy import Form
     from ..route import Route
     from .coreml_trace import Traced
@@ -45,7 +42,6 @@ OPTIONS = (
     "input_kind",
     "sizes",
     "dynamic_batch",
-    "rewrites",
     "author",
     "licence",
     "version",
@@ -87,21 +83,16 @@ def save(form: Form, path: Path, recipe: Recipe) -> Route:
     """
     import torch
 
-    from ..route import Route, rewritten
+    from ..route import Route
     from . import coreml_package, coreml_trace
 
     _check_inputs(form, recipe)
     dtypes = {getattr(torch, a): getattr(torch, b) for a, b in FILE_DTYPES.items()}
-    module: nn.Module = form.module
-    counts: Mapping[str, int] = {}
-    if not recipe.sizes and recipe.dynamic_batch is None:  # a rewritten graph has one shape
-        network = rewritten(form, recipe)
-        module, counts = network.module(), network.counts
-    traced = coreml_trace.Traced(module, form, dtypes)
+    traced = coreml_trace.Traced(form.module, form, dtypes)
     traced.check_flexible(recipe)
     model = _convert(form, traced, path, recipe)
     coreml_package.finish(model.get_spec(), path, form, recipe)
-    return Route("coremltools", None, counts)
+    return Route("coremltools")
 
 
 def _check_inputs(form: Form, recipe: Recipe) -> None:
