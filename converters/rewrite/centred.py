@@ -163,9 +163,9 @@ def _terms(network: Network, node: Node, axis: int) -> list[tuple[Node, int]]:
             factor = network.value(operands[1])
             fits = factor is not None and (factor.ndim < -place or factor.shape[place] == 1)
         case aten.cat.default:
-            terms, fits = list(operands[0]), operands[1] != axis
+            terms, fits = list(operands[0]), True
         case aten.mean.dim:
-            terms, fits = [operands[0]], axis not in operands[1]
+            terms, fits = [operands[0]], True
         case aten.matmul.default:
             terms = [operands[1 if place == -1 else 0]]
             fits = place >= -2 and operands[0] is not operands[1]

@@ -173,7 +173,7 @@ def _inputs(network: Network, node: Node, affine: Affine) -> dict[Node, Affine] 
         else:
             columns = _columns(network, reader, value, here)
             more = None if columns is None else {reader: columns}
-        if more is None or more.keys() & found.keys():
+        if more is None:
             return None
         found |= more
     return found

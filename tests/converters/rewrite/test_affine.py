@@ -144,6 +144,7 @@ def test_behind_a_sum(name: str) -> None:
         (lambda net, x: net.linear(net.linear(x) * net.c), (6,)),  # a weight with two readers
         (lambda net, x: (net.linear(x) * net.c, net.linear(x).relu()), (6,)),
         (lambda net, x: net.c / net.linear(x), (6,)),
+        (lambda net, x: net.linear((x.relu() * net.c).mean(1)), (5, 1)),
         (lambda net, x: net.linear(x) * x, (6,)),
         (lambda net, x: torch.nn.functional.linear(x, x[0] * net.c), (6,)),  # the weight's place
     ],
@@ -160,7 +161,8 @@ def test_stays(forward: Callable[[Net, Tensor], Tensor], size: tuple[int, ...]) 
         lambda net, x: (x.relu() + net.c) + x.sigmoid(),  # no layer on either side
         lambda net, x: net.padded((x.relu() + net.c) + x.sigmoid()),
         lambda net, x: (y := x.relu() + net.c) + y.sigmoid() + net.padded(x),
-        lambda net, x: (y := x.relu() + net.c) + y,
+        lambda net, x: net.conv((y := x.relu() + net.c) + y),
+        lambda net, x: x.relu() * net.c + net.padded(x),
         lambda net, x: (x.relu() + net.c) + net.conv(x)[:, :4].mean((2, 3), keepdim=True),
     ],
 )

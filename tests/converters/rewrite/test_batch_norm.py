@@ -134,9 +134,24 @@ def test_layers_that_others_need_stay(net: nn.Module, norms: int) -> None:
     assert count == used["mul"] == used["add"] == norms
 
 
-def test_statistics_of_the_batch_stay() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
-    assert applied(apply, net, image(3)) == (0, {"conv2d": 1, "batch_norm": 1})
+class Training(nn.Module):
+    """A norm by the batch's statistics, in spite of those that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.norm.running_mean, self.norm.running_var
+        return nn.functional.batch_norm(self.conv(x), mean, var, training=True)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [Training(), nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))],
+)
+def test_statistics_of_the_batch_stay(norm: nn.Module) -> None:
+    assert applied(apply, norm, image(3)) == (0, {"conv2d": 1, "batch_norm": 1})
 
 
 @pytest.mark.parametrize("net", [Tokens(), Transposed(), AheadOfMean()])

@@ -37,6 +37,7 @@ class Net(nn.Module):
         self.norm, self.head = nn.LayerNorm(C), nn.Linear(C, 4)
         self.row, self.column = nn.Parameter(torch.zeros(13, C)), nn.Parameter(torch.zeros(C, 1, 1))
         self.cls, self.square = nn.Parameter(torch.zeros(1, 1, C)), nn.Parameter(torch.zeros(C, C))
+        self.scale = nn.Parameter(torch.ones(C))
         self.function = forward
 
     def forward(self, x: Tensor) -> Any:
@@ -126,8 +127,8 @@ def other_axes(net: Net, x: Tensor) -> tuple[Tensor, ...]:
 
 def transposed(net: Net, x: Tensor) -> Tensor:
     """One value with channels on both axes."""
-    y = net.stem(x)[:, :C]
-    return net.norm(y + y.mT)
+    y = net.stem(x[:, :C])
+    return net.norm(y.mT + y)
 
 
 def shared_layer(net: Net, x: Tensor) -> Tensor:
@@ -140,7 +141,12 @@ def grouped(net: Net, x: Tensor) -> Tensor:
 
 
 def scaled_by_channel(net: Net, x: Tensor) -> Tensor:
-    return net.norm(net.stem(x) * net.row[0])
+    return net.norm(net.stem(x) * net.scale)
+
+
+def channels_of_two(net: Net, x: Tensor) -> Tensor:
+    y = net.stem(x)[..., :4]
+    return net.norm(torch.cat([y, -y.mT.mT], -1))
 
 
 def post_norm(net: Net, x: Tensor) -> Tensor:
@@ -156,6 +162,7 @@ STAYING: dict[str, tuple[Callable[[Net, Tensor], Any], Tensor]] = {
     "a layer with two readers": (shared_layer, TOKENS),
     "a depthwise convolution": (grouped, IMAGE),
     "a factor for each channel": (scaled_by_channel, TOKENS),
+    "channels of two values": (channels_of_two, TOKENS),
     "norms between sums": (post_norm, TOKENS),
 }
 
