@@ -21,7 +21,7 @@ from torch.fx import Node
 from . import layers
 from .folding import Affine, fold_behind, fold_into
 from .network import Network, only_reader, shape_of
-from .readings import constant_of, readers, reading, without_repeats
+from .readings import Reading, constant_of, readers, reading, without_repeats
 
 aten = torch.ops.aten
 
@@ -33,7 +33,9 @@ def apply(network: Network) -> int:
     for softmax in network.calls(aten.softmax.int):
         if softmax.args[1] == len(shape_of(softmax)) - 1:
             count += sum(_without_key_bias(network, one) for one in _logits(network, softmax))
-            count += _with_value_bias_behind(network, softmax)
+            for reader, weights, read in list(readers(softmax)):
+                if reader.target is aten.matmul.default and read is not None:
+                    count += _with_value_bias_behind(network, reader, weights, read)
     return count
 
 
@@ -61,9 +63,9 @@ def _keeps_columns(network: Network, node: Node) -> bool:
     if node.target is aten.permute.default:
         return bool(node.args[1][-1] == columns)  # type: ignore[index]
     if node.target in (aten.mul.Tensor, aten.div.Tensor):
-        constants = [constant_of(network, one) for one in node.args]
-        factor = constants[1] if node.target is aten.div.Tensor else constants[0] or constants[1]
-        return factor is not None and (factor.ndim == 0 or factor.shape[-1] == 1)
+        operands = node.args[1:] if node.target is aten.div.Tensor else node.args
+        factors = [factor for one in operands if (factor := constant_of(network, one)) is not None]
+        return any(factor.ndim == 0 or factor.shape[-1] == 1 for factor in factors)
     return node.target in (aten.add.Tensor, aten.sub.Tensor)
 
 
@@ -75,22 +77,14 @@ def _without_key_bias(network: Network, product: Node) -> bool:
     return True
 
 
-def _with_value_bias_behind(network: Network, softmax: Node) -> bool:
-    (product, weights, read), *more = readers(softmax)
-    if more or read is None or product.target is not aten.matmul.default:
-        return False
+def _with_value_bias_behind(network: Network, product: Node, weights: Node, read: Reading) -> bool:
+    """`weights`, an operand of the product, are what a softmax gives, read so."""
     place = product.args.index(weights)
     # The keys are the columns of the weights, and the rows of a first operand's partner.
     own, other = (-1, -2) if place == 0 else (-2, -1)
-    keys = len(shape_of(softmax)) - 1
-    if [digit.axis for digit in read.axes[own]] != [keys] or not read.read_in_full(keys):
-        return False
-    if any(
-        digit.axis == keys
-        for digits in read.axes
-        for digit in digits
-        if digits is not read.axes[own]
-    ):
+    keys = len(shape_of(read.source)) - 1
+    index, count = read.index(keys), shape_of(read.source)[keys]
+    if index.shape[own] != count or not torch.equal(index.flatten(), torch.arange(count)):
         return False
     values = product.args[1 - place]
     bias = _bias(network, product, 1 - place, other)

@@ -11,7 +11,8 @@ positions, and has only d x d logits for each head: these are scaled in their pl
 with the mean over N positions, a pool, as a sum over them or a norm is in no delegate's schema. The
 factors 1/sqrt(N) and a constant factor on the logits (a temperature) are multiplied into one of the
 reciprocal lengths, which are C numbers. Applies to either operand by itself, where nobody else
-reads the normalised one and there are fewer logits than numbers in it.
+reads the normalised one, there are fewer logits than numbers in it, and eps^2 / N is no less than
+the type's smallest number.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class _Normalised:
     @property
     def length(self) -> int:
         return shape_of(self.value)[self.axis]
+
+    @property
+    def smallest_mean(self) -> float:
+        """Of the squares, which a length of eps has."""
+        return self.eps**2 / self.length
 
 
 def _scaled_logits(network: Network, product: Node) -> bool:
@@ -90,12 +96,14 @@ def _normalised(product: Node, place: int) -> _Normalised | None:
     value, divisor = quotient.args
     eps = 0.0
     if divisor.target is aten.clamp.default and divisor.args[2] is None:
-        divisor, eps = divisor.args[:2]
+        divisor, eps = divisor.args[0], max(float(divisor.args[1]), 0.0)
     axis = _axis_of_length(divisor, value)
     summed = len(order) - 1 if place == 0 else len(order) - 2
     if axis is None or order[summed] != axis or shape_of(quotient) != shape_of(value):
         return None
-    return _Normalised(quotient, value, float(eps), axis, order)
+    one = _Normalised(quotient, value, eps, axis, order)
+    is_lost = eps > 0 and one.smallest_mean < torch.finfo(dtype_of(value)).tiny
+    return None if is_lost else one
 
 
 def _axis_of_length(node: Any, value: Any) -> int | None:
@@ -114,15 +122,14 @@ def _axis_of_length(node: Any, value: Any) -> int | None:
 
 def _reciprocal_length(network: Network, one: _Normalised, *, at: Node) -> Node:
     """sqrt(N) / max(|value|, eps), as the operand lies, with size 1 on the axis summed over."""
-    n = one.length
     others = [axis for axis in range(len(one.order)) if axis != one.axis]
     sides = [shape_of(one.value)[axis] for axis in others]
     square = network.call(aten.pow.Tensor_Scalar, one.value, 2, at=at)
     square = permute(network, square, [*others, one.axis], at=at)
-    as_map = reshape(network, square, (sides[0], math.prod(sides[1:]), n, 1), at=at)
+    as_map = reshape(network, square, (sides[0], math.prod(sides[1:]), one.length, 1), at=at)
     mean = network.call(aten.mean.dim, as_map, [2, 3], True, at=at)
     if one.eps:
-        mean = network.call(aten.clamp.default, mean, one.eps**2 / n, None, at=at)
+        mean = network.call(aten.clamp.default, mean, one.smallest_mean, None, at=at)
     length = network.call(aten.rsqrt.default, mean, at=at)
     length = reshape(network, length, (*sides, 1), at=at)
     axes = [*others, one.axis]

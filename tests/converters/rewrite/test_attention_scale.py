@@ -130,6 +130,14 @@ def test_what_others_read_is_not_scaled() -> None:
     assert done.change == {}
 
 
+def test_queries_that_others_read_keep_their_factor() -> None:
+    def logits(q: Tensor, k: Tensor) -> Tensor:
+        q = q * SCALE
+        return q @ k + q.sum(-1, keepdim=True).sin()
+
+    assert moved(logits, q=False).places == 0
+
+
 def test_logits_that_others_read_are_not_scaled() -> None:
     def logits(q: Tensor, k: Tensor) -> Tensor:
         product = q @ k

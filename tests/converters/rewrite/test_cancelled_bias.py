@@ -60,6 +60,7 @@ LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "scaled": lambda q, k: (q @ k) * 0.5,
     "masked": lambda q, k: 0.5 * (q @ k) + MASK.to(q.dtype),
     "a factor of queries": lambda q, k: (q @ k) * OF_QUERY,
+    "a factor before them": lambda q, k: (OF_QUERY * (q @ k)) / 2.0,
     "window by window": lambda q, k: (
         ((q @ k).reshape(1, B, H, N, N) + MASK).reshape(B * H, N, N).reshape(B, H, N, N)
     ),
@@ -77,6 +78,7 @@ def test_key_bias_goes_and_value_bias_moves_on(
 
 KEY_STAYS: dict[str, Attention] = {
     "a factor of keys": Attention(lambda q, k: (q @ k) * MASK[:, :1]),
+    "a numerator": Attention(lambda q, k: 1.0 / (q @ k)),
     "not linear": Attention(lambda q, k: (q @ k).sigmoid()),
     "a factor that is no constant": Attention(lambda q, k: (q @ k) * q.sum(-1, keepdim=True)),
     "keys are normalised": Attention(lambda q, k: q @ F.normalize(k, dim=-2)),
@@ -88,6 +90,26 @@ KEY_STAYS: dict[str, Attention] = {
 def test_key_bias_stays(module: Attention) -> None:
     done = dropped(module)
     assert done.is_same and biases(done, "k") == [True]
+
+
+def test_value_bias_stays_where_queries_are_summed_over() -> None:
+    class Turned(Attention):
+        def forward(self, x: Tensor) -> Tensor:
+            weights = (self.q(x) @ self.k(x).transpose(1, 2)).softmax(-1)
+            return self.proj(weights.transpose(1, 2) @ self.v(x))
+
+    done = dropped(Turned())
+    assert done.is_same and biases(done, "v") == [True]
+
+
+def test_weights_may_have_other_readers() -> None:
+    class Returned(Attention):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            weights = (self.q(x) @ self.k(x).transpose(1, 2)).softmax(-1)
+            return self.proj(weights @ self.v(x)), weights
+
+    done = dropped(Returned())
+    assert done.is_same and done.places == 2
 
 
 def test_value_bias_stays_before_what_is_not_linear() -> None:

@@ -99,11 +99,17 @@ STAYS: dict[str, Logits] = {
     "another norm": lambda q, k: (
         F.normalize(q, p=1.0, dim=-1) @ F.normalize(k, p=1.0, dim=-1).transpose(-2, -1)
     ),
+    "another power": lambda q, k: (
+        (q / q.pow(1.5).sum(-1, keepdim=True).sqrt()) @ k.transpose(-2, -1)
+    ),
     "the length of another": lambda q, k: (
         (q / k.norm(dim=-1, keepdim=True)) @ k.transpose(-2, -1)
     ),
     "a largest length": lambda q, k: (
         (q / q.norm(dim=-1, keepdim=True).clamp(0.1, 2.0)) @ k.transpose(-2, -1)
+    ),
+    "a smallest length that is 0 when squared": lambda q, k: (
+        unit(q, eps=1e-20) @ k.transpose(-2, -1)
     ),
     "others read it": lambda q, k: (lambda u: u @ u.transpose(-2, -1))(unit(q)),
 }  # fmt: skip

@@ -121,6 +121,13 @@ def test_groups_of_heads_stay() -> None:
     assert folded(grouped, (2, 4, 6, 3), (2, 2, 3, 5)).places == 0
 
 
+def test_groups_of_heads_that_batches_share_stay() -> None:
+    def grouped(q: Tensor, k: Tensor) -> Tensor:
+        return q @ k[:, :, None].expand(2, -1, 2, -1, -1).flatten(1, 2)
+
+    assert folded(grouped, (2, 4, 6, 3), (1, 2, 3, 5)).places == 0
+
+
 def test_columns_that_repeat_stay() -> None:
     done = folded(lambda q, k: q @ k.expand(-1, -1, -1, 5), (2, 4, 6, 3), (2, 1, 3, 1))
     assert done.is_same and done.places == 0

@@ -144,13 +144,22 @@ def test_factor_that_differs_between_positions_is_none_of_channels() -> None:
     assert read.by_source(torch.rand(7, 1), [2]) is None
 
 
-def test_reading_starts_anew_where_a_digit_would_be_cut() -> None:
+@pytest.mark.parametrize("sides", [[8, 3], [4, 6]])
+def test_reading_starts_anew_where_a_digit_would_be_cut(sides: list[int]) -> None:
     network, x, end = empty_network(4, 6)
     y = network.call(aten.permute.default, x, [1, 0], at=end)
-    y = network.call(aten.reshape.default, y, [8, 3], at=end)
+    y = network.call(aten.reshape.default, y, sides, at=end)
     y = network.call(aten.permute.default, y, [1, 0], at=end)
     source = reading(y).source
     assert source.target is aten.reshape.default
+
+
+def test_steps_across_digits_are_not_followed() -> None:
+    network, x, end = empty_network(4, 6)
+    y = network.call(aten.permute.default, x, [1, 0], at=end)
+    y = network.call(aten.reshape.default, y, [24], at=end)
+    y = network.call(aten.slice.Tensor, y, 0, 0, 24, 2, at=end)
+    assert reading(y).source is y
 
 
 def test_all_readers_are_found_through_views() -> None:

@@ -94,6 +94,7 @@ STAYS: dict[str, Callable[[Tensor], Parts]] = {
     "read as a whole as well": lambda y: (y[..., :8], y[..., 8:], y),
     "a token": lambda y: (y[:, 0], y[:, 1:]),
     "a token of the channels": lambda y: (y[:, :1, :8], y[..., 8:]),
+    "half of the tokens, twice": lambda y: (y[None].expand(2, -1, -1, -1)[:, :, : N // 2],),
     "parts that overlap": lambda y: (y[..., :8], y[..., 7:]),
     "tokens and channels in one": lambda y: y.flatten(1).split((7, 3 * N * H * D - 7), dim=1),
 }
