@@ -123,7 +123,7 @@ def test_a_damaged_file_is_refused_by_name(part: str, damage: Damage, tmp_path: 
     refused(file, f"{tmp_path / part}: ", message)
 
 
-@pytest.mark.parametrize("damage", _DAMAGES.keys() - {extend})
+@pytest.mark.parametrize("damage", [one for one in _DAMAGES if one is not extend])
 def test_a_damaged_manifest_is_refused_by_name(damage: Damage, tmp_path: Path) -> None:
     file = write_artifact(tmp_path)
     truncations = {truncate: 2}  # the last character is a line break
