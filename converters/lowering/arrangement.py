@@ -141,7 +141,7 @@ class View:
             if size(taken) != side:
                 return None
             parts.append(tuple(taken))
-        return None if rest else parts
+        return parts
 
     def in_memory_order(self, atoms: Sequence[Atom]) -> Axis:
         """Those of the atoms that are in memory, in its order."""

@@ -28,7 +28,7 @@ def aligned(
 
 
 def pairwise(build: Builder, kind: str, a: View, b: View, activation: Bounds | None = None) -> View:
-    """`a kind b` with broadcasting of logical axes; the larger operand's order is kept."""
+    """`a kind b` with broadcasting of logical axes, in the order of the larger operand."""
     a, b = of_one_rank(a, b)
     a, b = aligned(build, a, b, [(i, i) for i in range(len(a.axes))])
     is_second = _precedence(b) > _precedence(a)
@@ -64,8 +64,13 @@ def _cost(view: View) -> int:
     return 0 if view.is_constant else size(view.memory)
 
 
-def _precedence(view: View) -> tuple[int, bool]:
-    return size(view.memory), not view.is_constant
+def _precedence(view: View) -> tuple[int, bool, bool, bool]:
+    """Of equally large ones a value leads rather than a constant, then what lies as a map."""
+    is_map = False
+    if len(view.axes) == 4:
+        b, c, h, w = view.axes
+        is_map = view.memory == (*b, *h, *w, *c)
+    return size(view.memory), not view.is_constant, is_map, view.memory == by_place(view.memory)
 
 
 def _in_atoms_of(leader: View, other: View) -> View:

@@ -29,8 +29,8 @@ def in_one_piece(build: Builder, view: View, axis: int) -> View:
     """The view with at most one atom on an axis, and that one in memory."""
     atoms = view.axes[axis]
     if not is_run(view.memory, atoms):
-        places = [i for i, atom in enumerate(view.memory) if atom in atoms]
-        first = places[0] if places else slot(view, axis)
+        places = (i for i, atom in enumerate(view.memory) if atom in atoms)
+        first = next(places, len(view.memory))
         before, behind = (
             tuple(atom for atom in part if atom not in atoms)
             for part in (view.memory[:first], view.memory[first:])

@@ -1,4 +1,4 @@
-"""What is done to a finished program: activations into the operations before, nothing unread."""
+"""What is done to a finished program: clamps and borders into others, nothing that nobody reads."""
 
 from __future__ import annotations
 
@@ -29,6 +29,41 @@ def fuse_activations(program: Program) -> Program:
             attributes = {**maker.attributes, "activation": bounds}
             operations[index] = replace(maker, output=one.output, attributes=attributes)
     return Program(program.inputs, program.outputs, operations)
+
+
+def fuse_padding(program: Program) -> Program:
+    """A convolution of a map with zeros around it as one with more padding of its own.
+
+    The padded map is left to others that read it.
+    """
+    borders = {one.output: one for one in program.operations if _is_border(one)}
+    operations = [
+        _with_border(one, borders[one.inputs[0]])
+        if one.kind in ("conv2d", "depthwise_conv2d") and one.inputs[0] in borders
+        else one
+        for one in program.operations
+    ]
+    return Program(program.inputs, program.outputs, operations)
+
+
+def _is_border(one: Operation) -> bool:
+    """Whether it puts zeros around the rows and columns of a map."""
+    if one.kind != "pad" or len(one.output.shape) != 4 or one.attributes["value"] != 0:
+        return False
+    widths = (*one.attributes["before"], *one.attributes["after"])
+    return not any(widths[axis] for axis in (0, 3, 4, 7))
+
+
+def _with_border(convolution: Operation, border: Operation) -> Operation:
+    _, top, left, _ = border.attributes["before"]
+    _, bottom, right, _ = border.attributes["after"]
+    own = convolution.attributes["padding"]
+    padding = tuple(a + b for a, b in zip(own, (top, left, bottom, right), strict=True))
+    return replace(
+        convolution,
+        inputs=(border.inputs[0], *convolution.inputs[1:]),
+        attributes={**convolution.attributes, "padding": padding},
+    )
 
 
 def without_dead_ends(program: Program) -> Program:

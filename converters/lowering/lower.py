@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..rewrite.network import Network
 from . import operators  # noqa: F401  they fill the table of rules
-from .fusion import fuse_activations, without_dead_ends
+from .fusion import fuse_activations, fuse_padding, without_dead_ends
 from .program import Program
 from .rules import Lowering
 
@@ -27,4 +27,4 @@ def lower(network: Network, input_names: Sequence[str], output_names: Sequence[s
         name: lowering.result(node)
         for name, node in zip(output_names, network.outputs, strict=True)
     }
-    return without_dead_ends(fuse_activations(build.program(outputs)))
+    return without_dead_ends(fuse_padding(fuse_activations(build.program(outputs))))

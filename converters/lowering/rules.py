@@ -20,6 +20,8 @@ from .arrangement import Atom, View, fresh
 from .builder import Builder
 from .program import NotCovered, Tensor
 
+_TYPES = (torch.float32, torch.uint8)  # of values that are moved; others compute in float32
+
 
 class Lowering:
     """The program being made, and the views of the graph's values so far."""
@@ -33,7 +35,7 @@ class Lowering:
 
     def give(self, node: Node, name: str) -> None:
         """Adds an input of the network."""
-        _check(node, torch.float32, torch.uint8)
+        _check(node, *_TYPES)
         self._views[node] = self.build.input(name, shape_of(node), type_name(node))
 
     def step(self, node: Node) -> None:
@@ -44,7 +46,7 @@ class Lowering:
         if one is None:
             raise NotCovered(f"no rule for {node.target}")
         if node.target in OF_ANY_TYPE:
-            _check(node, torch.float32, torch.uint8)
+            _check(node, *_TYPES)
         else:
             for operand in (node, *node.all_input_nodes):
                 if self.constant(operand) is None:
@@ -57,9 +59,8 @@ class Lowering:
 
     def result(self, node: Node) -> Tensor:
         """A value as the network has it, for an output."""
-        _check(
-            node, *((torch.float32,) if node in self._constants else (torch.float32, torch.uint8))
-        )
+        allowed = [torch.float32] if self.constant(node) is not None else _TYPES
+        _check(node, *allowed)
         view = self.view(node)
         return self.build.arranged(view, view.axes)
 

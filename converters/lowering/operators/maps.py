@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.fx import Node
 
 from ...rewrite.network import shape_of
 from ..arrangement import Atom, View
 from ..program import NotCovered, Tensor
 from ..rules import Lowering
+
+aten = torch.ops.aten
+
+READERS = (aten.conv2d.default, aten.max_pool2d.default, aten.avg_pool2d.default)
 
 
 def operand(low: Lowering, node: Node) -> Tensor:

@@ -15,6 +15,7 @@ from ..builder import Builder
 from ..forms import in_one_piece, isolating, reshaped, slot
 from ..program import NotCovered
 from ..rules import Lowering, rule, type_name
+from . import maps
 
 aten = torch.ops.aten
 
@@ -162,6 +163,8 @@ def _pad(low: Lowering, node: Node) -> View:
     by_axis = {rank - 1 - i: pair for i, pair in enumerate(pairs)}
     if any(width < 0 for pair in by_axis.values() for width in pair):
         raise NotCovered("padding by less than nothing")
+    if all(reader.target in maps.READERS for reader in node.users):
+        view = maps.result(maps.operand(low, node), view)
     return _padded(low.build, view, by_axis, argument(node, 2, "value", 0))
 
 

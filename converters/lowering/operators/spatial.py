@@ -83,29 +83,46 @@ class _Windows:
 def _max_pool(low: Lowering, node: Node) -> View:
     x = maps.operand(low, node)
     windows = _Windows.of(node, argument(node, 4, "dilation", 1))
+    if windows.kernel == (1, 1) and not any(windows.padding):
+        return _equally_weighted(low, node, windows)
     result = low.build.emit("max_pool2d", [x], maps.array_shape(node), **vars(windows))
     return maps.result(result, low.view(node.args[0]))
 
 
 @rule(aten.avg_pool2d.default)
 def _average_pool(low: Lowering, node: Node) -> View:
-    """A mean over zeros of the padding too is a depthwise convolution with equal weights."""
     if argument(node, 6, "divisor_override") is not None:
         raise NotCovered("an average pool with a divisor of its own")
-    x, shape = maps.operand(low, node), maps.array_shape(node)
+    x = maps.operand(low, node)
     windows = _Windows.of(node)
     top, left, bottom, right = windows.padding
-    attributes = vars(windows) | {"dilation": (1, 1)}
-    if (top or left) and argument(node, 5, "count_include_pad", True):
-        if (top, left) != (bottom, right):
-            raise NotCovered("an average pool with ceil_mode that counts padding")
-        kernel = attributes.pop("kernel")
-        weight = np.full((1, *kernel, shape[3]), 1 / (kernel[0] * kernel[1]), np.float32)
-        operands = [x, low.build.constant(weight, "mean")]
-        result = low.build.emit("depthwise_conv2d", operands, shape, **attributes, activation=None)
-    else:
-        del attributes["dilation"]
-        result = low.build.emit("average_pool2d", [x], shape, **attributes)
+    counts_padding = bool(top or left) and argument(node, 5, "count_include_pad", True)
+    if counts_padding and (top, left) != (bottom, right):
+        raise NotCovered("an average pool with ceil_mode that counts padding")
+    if counts_padding or (windows.kernel == (1, 1) and not any(windows.padding)):
+        return _equally_weighted(low, node, windows)
+    attributes = {name: value for name, value in vars(windows).items() if name != "dilation"}
+    result = low.build.emit("average_pool2d", [x], maps.array_shape(node), **attributes)
+    return maps.result(result, low.view(node.args[0]))
+
+
+def _equally_weighted(low: Lowering, node: Node, windows: _Windows) -> View:
+    """The mean over windows, zeros of the padding too, as a depthwise convolution.
+
+    Of single pixels as well: XNNPACK has no pools of 1x1.
+    """
+    shape = maps.array_shape(node)
+    height, width = windows.kernel
+    weight = np.full((1, height, width, shape[3]), 1 / (height * width), np.float32)
+    result = low.build.emit(
+        "depthwise_conv2d",
+        [maps.operand(low, node), low.build.constant(weight, f"{node.name}_mean")],
+        shape,
+        stride=windows.stride,
+        padding=windows.padding,
+        dilation=(1, 1),
+        activation=None,
+    )
     return maps.result(result, low.view(node.args[0]))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.lowering.arrangement import View, by_place, fresh, same_atoms
@@ -26,6 +26,7 @@ def _numbers(view: View) -> np.ndarray:
 _SHAPES = st.lists(st.sampled_from((1, 2, 3, 4, 6)), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(_SHAPES, st.data())
 def test_permutations_and_reshapes(shape: list[int], data: st.DataObject) -> None:
     view = _view(*shape)
@@ -93,6 +94,7 @@ def test_same_atoms() -> None:
     uneven = _view(4, 3, 5).reshaped((12, 5))
     assert uneven is not None
     assert same_atoms(b, uneven, [(0, 0)]) is None
+    assert same_atoms(uneven, b, [(0, 0)]) is None
     assert same_atoms(b, uneven, [(1, 1)]) is not None
 
 

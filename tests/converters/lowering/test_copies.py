@@ -128,6 +128,24 @@ def test_heads_of_queries_are_rows_of_one_product() -> None:
     assert _copies(_Stage(_MultiQuery()), 2)["transpose"] == IMAGE
 
 
+class _WithLocal(_Attention):
+    """EfficientFormer v2: a convolution of the values is added to what attention makes of them."""
+
+    def __init__(self) -> None:
+        super().__init__(12, 3)
+        self.local = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (self._split(layer(x)) for layer in (self.q, self.k, self.v))
+        y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        y, values = (one.transpose(2, 3).reshape(-1, 12, 4, 6) for one in (y, v))
+        return self.out((y + self.local(values)).flatten(2).transpose(1, 2))
+
+
+def test_a_sum_has_the_order_of_a_map_if_one_operand_has() -> None:
+    assert _copies(_Stage(_WithLocal()))["transpose"] == IMAGE + 4
+
+
 class _CrossCovariance(nn.Module):
     """XCA: attention between channels (El-Nouby et al., 2021)."""
 
@@ -188,6 +206,37 @@ def test_patch_merging_is_one_copy() -> None:
         return y.exp()
 
     assert kinds(lowered(merged, normal(2, 3, 4, 6)))["transpose"] == IMAGE + 1
+
+
+def test_maps_of_one_channel_are_joined_as_maps() -> None:
+    """CBAM's attention to positions: a convolution of the mean and the largest of all channels."""
+    conv = loud(nn.Conv2d(2, 1, 7, padding=3))
+    stem = loud(nn.Conv2d(3, 12, 1))
+
+    def function(x: Tensor) -> Tensor:
+        y = stem(x)
+        joined = torch.cat((y.mean(1, keepdim=True), y.amax(1, keepdim=True)), 1)
+        return (y * conv(joined).sigmoid()).mean((2, 3))
+
+    assert kinds(lowered(function, normal(2, 3, 8, 9)))["transpose"] == IMAGE
+
+
+def test_the_smaller_of_two_is_copied() -> None:
+    def function(x: Tensor, y: Tensor) -> Tensor:
+        return x.permute(1, 0, 2).reshape(24, 50) * y.permute(1, 0, 2).reshape(24, 1)
+
+    for turned in (False, True):
+        operands = [normal(6, 4, 50), normal(4, 6, 1)]
+        program = lowered(lambda a, b, t=turned: function(b, a) if t else function(a, b),
+                          *(reversed(operands) if turned else operands))  # fmt: skip
+        copied = next(one for one in program.operations if one.kind == "transpose")
+        assert copied.output.shape == (6, 4)
+
+
+def test_copies_along_an_axis_are_made_by_a_small_constant() -> None:
+    program = lowered(lambda x: torch.cat((x.expand(20, 30, 40), x.expand(20, 1, 40)), 1),
+                      normal(20, 1, 1))  # fmt: skip
+    assert max(one.data.size for one in program.constants()) == 40  # type: ignore[union-attr]
 
 
 def test_reshapes_between_are_free() -> None:

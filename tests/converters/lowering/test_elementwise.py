@@ -107,12 +107,14 @@ def test_an_array_and_its_transpose() -> None:
     lowered(lambda x: x * x.transpose(0, 1) - x, normal(4, 4))
 
 
-def test_a_channel_gate_follows_the_map() -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_a_channel_gate_follows_the_map(first: bool) -> None:
     network = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 1))
 
     def gated(x: Tensor) -> Tensor:
         y = network[0](x)
-        return y * network[1](y.mean((2, 3), keepdim=True)).sigmoid()
+        gate = network[1](y.mean((2, 3), keepdim=True)).sigmoid()
+        return gate * y if first else y * gate
 
     module = _Module(gated, loud(network))
     assert kinds(lowered(module, normal(2, 4, 7, 9)))["transpose"] == 2  # input, output

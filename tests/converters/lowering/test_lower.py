@@ -117,6 +117,7 @@ def _int_output(x: Tensor) -> Any:
     ("function", "reason"),
     [
         (_int_output, "values of type int64"),
+        (lambda x: (x.exp(), torch.zeros(3, dtype=torch.uint8)), "values of type uint8"),
         (lambda x: x.argmax(1), "no rule for aten.argmax.default"),
         (lambda x: x.sort(1).values, "no rule for aten.sort"),
         (lambda x: x.double().exp().float(), "values of type float64"),

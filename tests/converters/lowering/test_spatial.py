@@ -128,6 +128,11 @@ def test_not_covered(function: Callable[[Tensor], Tensor], reason: str) -> None:
         lowered(function, normal(2, 3, 6, 8))
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(1, 2), nn.MaxPool2d(1, 3), nn.AvgPool2d(1, (1, 2))])
+def test_pools_of_single_pixels(pool: nn.Module) -> None:
+    assert kinds(lowered(pool, normal(2, 4, 7, 8)))["depthwise_conv2d"] == 1
+
+
 def test_pools_over_a_row() -> None:
     lowered(nn.AvgPool1d(3, 2, 1), normal(2, 4, 9))
     lowered(nn.MaxPool1d(3, ceil_mode=True), normal(2, 4, 10) - 3)
