@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.process import in_fresh_process
+from mobilevit_kit.models import list_models
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,14 +78,28 @@ def stock_network(model: str) -> nn.Module:
     """The network of timm in eval mode, with the weights that the kit gives a reference model.
 
     With timm's own initial weights the comparison would flatter it: EfficientViT's residual
-    branches end in a batch norm of weight 0, and a converter that folds constants drops them.
+    branches end in a batch norm of weight 0, and a converter that folds constants drops them. A
+    network that the kit does not contain gets loud weights for the same reason.
     """
+    from converters.loud import loud_weights_
     from mobilevit_kit.source import SourceRequest, build_source
     from tests.oracles import timm
 
     network: nn.Module = timm.create_model(model)
-    network.load_state_dict(build_source(SourceRequest(model)).module.state_dict())
-    return network.eval()
+    network.eval()
+    if model in list_models():
+        network.load_state_dict(build_source(SourceRequest(model)).module.state_dict())
+    else:
+        loud_weights_(network, example_inputs=(image_of(network),))
+    return network
+
+
+def image_of(network: nn.Module) -> Tensor:
+    """A seeded random image (1,3,H,W) of the size that timm gives the network."""
+    import torch
+
+    size: tuple[int, ...] = network.pretrained_cfg["input_size"]  # type: ignore[assignment,index]
+    return torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
 
 
 @functools.cache
@@ -115,13 +130,11 @@ def stock_file(model: str, target: str, *, fused_attention: bool, cache: Path) -
 def _save(model: str, target: str, fused_attention: bool, path: Path) -> None:
     import torch
 
-    from mobilevit_kit.models import model_card
-
     network = stock_network(model)
     if not fused_attention:
         for module in _fused_modules(network):
             module.fused_attn = False
-    image = torch.zeros(1, 3, *model_card(model).input_size)
+    image = image_of(network)
     with torch.no_grad():
         network(image)  # timm's EfficientViT then keeps its attention biases as constants
     _write_whole(target, network, image, path)

@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 from torch.fx import Node
 from torch.fx.node import map_aggregate
 
+aten = torch.ops.aten
+
 Target = Callable[..., Any]
 
 
@@ -83,7 +85,7 @@ class Network:
         """A new call ahead of the node `at`, whose source's module it counts to."""
         with self.graph.inserting_before(at):
             node = self.graph.call_function(target, args, kwargs)
-        node.meta["val"] = target(*_values(args), **_values(kwargs))
+        node.meta["val"] = _result(target, _values(args), _values(kwargs))
         _inherit(node, at)
         return node
 
@@ -204,6 +206,16 @@ def free_name(taken: Mapping[str, Tensor], name: str) -> str:
         return name
     stem = name.partition("__")[0]
     return next(f"{stem}__{i}" for i in range(1, len(taken) + 2) if f"{stem}__{i}" not in taken)
+
+
+def _result(target: Target, args: Any, kwargs: Any) -> Any:
+    """What a call gives, without memory. torch takes about 1 ms to say so for these two."""
+    if target is aten.linear.default:
+        x, weight = args[:2]
+        return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
+    if target is aten.layer_norm.default:
+        return torch.empty_like(args[0], memory_format=torch.contiguous_format)
+    return target(*args, **kwargs)
 
 
 def _values(arguments: Any) -> Any:

@@ -73,7 +73,7 @@ def main() -> None:
         if pid == 0:
             for number, path in zip((1, 2), written, strict=True):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            child.serve(request)
+            child.serve(request, child.main)
         print(json.dumps(exit_code(pid, limit_s)), flush=True)
 
 
