@@ -122,7 +122,7 @@ def test_as_they_are_all_are_caught_by_their_digest(copied: Callable[[str], Path
             with pytest.raises(ArtifactError, match=r"was (truncated|altered)") as caught:
                 verify(file)
             assert_one_line(caught.value, str(file))
-    assert len(seen) == FILES
+    assert len(seen) > 0.98 * FILES  # two seeds may agree
     file.write_bytes(good)
     load_artifact(file)
 
