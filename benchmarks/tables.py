@@ -24,7 +24,7 @@ def latency(rows: Sequence[Row]) -> Iterable[str]:
     for threads in sorted({row["threads"] for row in rows}):
         found = {(r["model"], r["target"]): r for r in rows if r["threads"] == threads}
         targets = dict.fromkeys(target for _, target in found)
-        yield f"{threads} thread{'s'[: threads - 1]}:\n"
+        yield f"{threads} thread{'s' if threads > 1 else ''}:\n"
         heads = ("stock / ours", "unfused / ours", "ours, ms", "of peak")
         yield from table(
             ["model", *(f"{target}: {head}" for target in targets for head in heads)],
