@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from converters.manifest import GraphSummary
 from converters.recipe import Recipe
 from mobilevit_kit.jobs import Job, Workbench, run_job
 from mobilevit_kit.models import list_models
 from mobilevit_kit.source import SourceRequest
+from tests.operator_counts import counted, kept
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +32,8 @@ NOT_SQUARE = {
 }
 
 
-def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> None:
+def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> GraphSummary | None:
+    """Asserts all that a file is held to; the graph of the fp32 one."""
     bench = Workbench()
     artifact = run_job(Job(request, recipe, folder, time_on_host=False), bench=bench).artifact
     assert artifact is not None
@@ -44,17 +47,20 @@ def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> None:
         assert outcome.unchanged and outcome.artifact is not None
         parity = outcome.artifact.parity
         assert parity.verdict == "pass", parity.reason
+        artifact = outcome.artifact
     assert parity.relative_error is not None and parity.relative_error <= 1e-5
     if recipe.target != "coreml":
         route, graph = artifact.manifest.route, artifact.manifest.graph
         assert route is not None and (route.emitter, route.reason) == ("direct", None)
         assert graph is not None and graph.partitions == 1 and graph.outside == {}
+    return artifact.manifest.graph
 
 
 @pytest.mark.parametrize("target", RECIPES)
 @pytest.mark.parametrize("name", list_models())
 def test_passes_at_its_own_size(name: str, target: str, tmp_path: Path) -> None:
-    verdict(SourceRequest(name), RECIPES[target], tmp_path)
+    graph = verdict(SourceRequest(name), RECIPES[target], tmp_path)
+    assert counted(graph) == kept()[name][target]
 
 
 @pytest.mark.parametrize("target", RECIPES)
