@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
+
+from converters.errors import UsageError
+from converters.manifest import one_line
 
 from ..records import Conditions, DeviceInfo
 
@@ -20,7 +23,7 @@ class Completed:
 
 
 class Device(Protocol):
-    """A phone, an emulator or this host.
+    """A phone, an emulator or this host. It runs one program of the kit's at a time.
 
     Every method may raise `DeviceError`, which names the device and what it did not do;
     `DeviceLost` when it is gone. Paths on the device are below `folder`; nothing else of it is
@@ -58,5 +61,22 @@ class Device(Protocol):
     def remove(self, name: str) -> None:
         """Removes a file or folder below `folder`; nothing happens if it is not there."""
 
+    def stop_leftovers(self) -> int:
+        """Stops what an earlier command left running in `folder`; how many processes."""
+
     def clean(self) -> None:
         """Stops what is left running of the kit's and removes `folder`."""
+
+    def wait(self, timeout: float) -> None:
+        """Returns when a device that was lost takes commands again.
+
+        Raises DeviceLost when it has not within the time (seconds).
+        """
+
+
+def inside(name: str) -> str:
+    """A name below a device's folder, or UsageError for one that leads elsewhere."""
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+        raise UsageError(f"'{one_line(name)}' is no name below a device's folder")
+    return "/".join(parts)

@@ -1,4 +1,4 @@
-"""What can be made to go wrong, and when: at so many bytes of a push, a pull or a shell's output."""
+"""What can go wrong, and when: at so many bytes of a push, a pull or a shell's output."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from . import sync, userland
 from .connection import Connection, Stream
 from .faults import Fault, Faults, ServiceFailed, What, Where
 from .files import PhoneFiles
-from .shell import Reached, Shell
+from .shell import Shell
 from .state import PIXEL, PhoneState
 
 Features = Literal["none", "v1", "v2"]

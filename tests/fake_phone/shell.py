@@ -56,9 +56,7 @@ class Shell:
             waiting = {asyncio.ensure_future(one) for one in both}
             try:
                 while waiting:
-                    done, waiting = await asyncio.wait(
-                        waiting, return_when=asyncio.FIRST_COMPLETED
-                    )
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     if not all(one.result() for one in done):
                         return
             finally:
