@@ -34,9 +34,7 @@ done
 """
 
 _LINES = re.MULTILINE
-_SECTIONS = re.compile(
-    rf"^{_SECTION} (\w+)\r?\n(.*?)(?=^{_SECTION} |\Z)", _LINES | re.DOTALL
-)
+_SECTIONS = re.compile(rf"^{_SECTION} (\w+)\r?\n(.*?)(?=^{_SECTION} |\Z)", _LINES | re.DOTALL)
 
 # Types of android.hardware.thermal (TemperatureType.aidl). Those of the battery's current limiter
 # (6 to 8: voltage, current, percentage) are no temperatures and are left out.
@@ -50,10 +48,8 @@ _HAL = re.compile(
     r"^Current temperatures from HAL:(.*?)^Current cooling devices", _LINES | re.DOTALL
 )
 _SENSOR = re.compile(r"Temperature\{mValue=(\S+), mType=(-?\d+), mName=([^,\n]*), mStatus=\d+\}")
-_SUPPLY = re.compile(r"^  (?:AC|USB|Wireless|Dock) powered: (true|false)\r?$", _LINES)
-_CLOCK = re.compile(
-    r"^.*cpu/cpu(\d{1,4})/cpufreq/scaling_(cur|max)_freq (\d{1,9})\r?$", _LINES
-)
+_SUPPLY = re.compile(r"^  (?:AC|USB|Wireless|Dock) powered: (true|false)\r?\n", _LINES)
+_CLOCK = re.compile(r"^.*cpu/cpu(\d{1,4})/cpufreq/scaling_(cur|max)_freq (\d{1,9})\r?\n", _LINES)
 
 
 def parse_conditions(text: str) -> Conditions:
@@ -74,7 +70,7 @@ def parse_conditions(text: str) -> Conditions:
 
 
 def _thermal_status(text: str) -> int | None:
-    found = re.search(r"^Thermal Status: ([0-6])\r?$", text, _LINES)
+    found = re.search(r"^Thermal Status: ([0-6])\r?\n", text, _LINES)
     return int(found[1]) if found else None
 
 
@@ -100,15 +96,13 @@ def _battery_level(text: str) -> int | None:
 def _battery_number(name: str, text: str) -> int | None:
     if "\n  present: false" in text:  # a board without one: its figures are placeholders
         return None
-    found = re.search(rf"^  {name}: (-?\d{{1,9}})\r?$", text, _LINES)
+    found = re.search(rf"^  {name}: (-?\d{{1,9}})\r?\n", text, _LINES)
     return int(found[1]) if found else None
 
 
 def _charging(text: str) -> bool | None:
     """Whether a supply is connected, full battery or not: the charger warms and boosts."""
-    powered = re.findall(
-        r"^  (?:AC|USB|Wireless|Dock) powered: (true|false)\r?$", text, re.MULTILINE
-    )
+    powered = _SUPPLY.findall(text)
     return "true" in powered if powered else None
 
 

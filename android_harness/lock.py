@@ -17,11 +17,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock, Timeout
-
-from converters.errors import UsageError
+from converters.errors import MissingExtraError, UsageError
 from converters.manifest import one_line
+
+try:
+    import platformdirs
+    from filelock import FileLock, Timeout
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "filelock", "lab") from None
 
 
 @contextmanager

@@ -28,10 +28,7 @@ _ANY_SUPPLY = "15"  # AC 1, USB 2, wireless 4, dock 8: BatteryManager.BATTERY_PL
 
 @dataclass(frozen=True)
 class Setting:
-    """How a setting is read, changed and put back; commands on the phone.
-
-    `read` gives a word, None when the phone does not have the setting.
-    """
+    """How a setting is read, changed and put back: a word, None for one that is not there."""
 
     what: str
     read: Callable[[Device], str | None]
@@ -78,11 +75,7 @@ SETTINGS: Mapping[str, Setting] = {
         "the screen, which was switched on",
         _screen,
         ["input", "keyevent", "KEYCODE_WAKEUP"],
-        lambda value: [
-            "input",
-            "keyevent",
-            "KEYCODE_WAKEUP" if value == "on" else "KEYCODE_SLEEP",
-        ],
+        lambda value: ["input", "keyevent", f"KEYCODE_{'WAKEUP' if value == 'on' else 'SLEEP'}"],
     ),
 }
 
@@ -98,15 +91,19 @@ def changed(
     """
     before = {name: SETTINGS[name].read(device) for name in names}
     known = {name: value for name, value in before.items() if value is not None}
-    _write(device, known)
+    taken: dict[str, str] = {}
     try:
-        yield tuple(
-            name
-            for name in known
-            if device.run(SETTINGS[name].change, timeout=_QUICK).code == 0
-        )
+        if known:
+            _write(device, known)
+        for name, value in known.items():
+            if device.run(SETTINGS[name].change, timeout=_QUICK).code == 0:
+                taken[name] = value
+        if taken != known:
+            _write(device, taken)
+        yield tuple(taken)
     finally:
-        _put_back_or_say(device, tuple(known), say)
+        if known:
+            _put_back_or_say(device, tuple(known), say)
 
 
 def put_back(device: Device) -> list[str]:
@@ -114,35 +111,32 @@ def put_back(device: Device) -> list[str]:
 
     Returns what could not be, in words. Raises DeviceError when the phone cannot be asked.
     """
-    remaining, failed = dict(_read(device)), []
-    for name, value in list(remaining.items()):
-        setting = SETTINGS[name]
-        done = device.run(setting.restore(value), timeout=_QUICK)
-        if done.code == 0 or name == "fixed-performance":  # a phone without it refuses both ways
-            del remaining[name]
+    record = _read(device)
+    failed = []
+    for name, value in list(record.items()):
+        done = device.run(SETTINGS[name].restore(value), timeout=_QUICK)
+        if done.code == 0:
+            del record[name]
         else:
-            failed.append(f"{setting.what} ({one_line(done.errors or done.output)})")
-    if remaining:
-        _write(device, remaining)
+            failed.append(f"{SETTINGS[name].what} ({one_line(done.errors or done.output)})")
+    if record:
+        _write(device, record)
     else:
         device.remove(RECORD)
     return failed
 
 
 def _put_back_or_say(device: Device, names: Sequence[str], say: Callable[[str], None]) -> None:
+    failed, reason = [SETTINGS[name].what for name in names], ""
     try:
         try:
             failed = put_back(device)
         except DeviceLost:
             device.wait(_RETURN)
             failed = put_back(device)
-        reason = ""
-    except BaseException as error:
-        failed = [SETTINGS[name].what for name in names]
-        reason = f" ({one_line(error)})" if isinstance(error, DeviceError) else ""
-        if not isinstance(error, DeviceError):
-            raise
-    finally:
+    except DeviceError as error:
+        reason = f" ({one_line(error)})"
+    finally:  # after a second Ctrl-C too
         if failed:
             say(
                 f"{one_line(device.serial)}: not put back: {', '.join(failed)}{reason}; "

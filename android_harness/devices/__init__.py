@@ -1,8 +1,7 @@
-"""Phones, emulators and this host, under one contract.
+"""Phones, emulators and this host, under one contract: `open_device` gives one of them.
 
-    from android_harness.devices import open_device
-    device = open_device("R5CT30ABCDE")     # or "host"
-    device.push(Path("mobilevit_xs-fp32.tflite"), "mobilevit_xs-fp32.tflite")
+Nothing on a device is changed outside its folder, but for what `android_harness.settings` changes
+and puts back.
 """
 
 from .base import Completed, Device

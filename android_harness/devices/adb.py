@@ -8,6 +8,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,10 +65,12 @@ class AdbDevice:
         """
         target = f"{FOLDER}/{inside(name)}"
         remote, parent = shlex.quote(target), shlex.quote(posixpath.dirname(target))
-        digest = digest_of(local)
         record = f"{_DIGESTS}/{digest_of_text(name)}"
         listing = f"find {remote} -type f -exec stat -c '{_STATUS}' {{}} +"
-        known = self._ask(f"cat {record} && echo && {listing} | sort")
+        with ThreadPoolExecutor(1) as pool:  # the digest is computed while the phone answers
+            local_digest = pool.submit(digest_of, local)
+            known = self._ask(f"cat {record} && echo && {listing} | sort")
+            digest = local_digest.result()
         before, _, now = known.partition("\n\n")
         if now.strip() and before.split("\n") == [digest, *now.strip().split("\n")]:
             return False
@@ -132,7 +135,7 @@ class AdbDevice:
         """A phone on TCP is connected anew: adb's server would try only every ten seconds."""
         limit = time.monotonic() + timeout
         while True:
-            with suppress(DeviceError):
+            with suppress(DeviceError, TimeUp):
                 state = state_of(self.serial)
                 if state == "ready" and self._ask("getprop sys.boot_completed").strip() == "1":
                     return
@@ -140,7 +143,7 @@ class AdbDevice:
                     call(["disconnect", self.serial])
                     call(["connect", self.serial])
             if time.monotonic() > limit:
-                raise lost(self.serial, f"it did not come back within {timeout:.0f} s")
+                raise lost(self.serial, f"it did not come back within {timeout:g} s")
             time.sleep(0.2)
 
     def _ask(self, script: str) -> str:

@@ -129,7 +129,7 @@ def parse_devices(text: str) -> list[Listed]:
 
 
 def state_of(serial: str) -> str:
-    """ "ready", a state of adb's, or "not connected"."""
+    """The state of a device: as `Listed`'s, or "not connected"."""
     states = [one.state for one in list_devices() if one.serial == serial]
     return states[0] if states else "not connected"
 

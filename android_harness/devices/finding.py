@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from converters.errors import MissingExtraError, MvkitError, UsageError
+from converters.errors import MvkitError, UsageError
 from converters.manifest import one_line
 
 from ..records import Conditions, DeviceInfo
@@ -108,8 +108,6 @@ def _look(listed: Listed) -> Seen:
 
 
 def _host() -> Device:
-    try:
-        from .host import HostDevice
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "psutil", "lab") from None
+    from .host import HostDevice  # needs the extra lab
+
     return HostDevice()

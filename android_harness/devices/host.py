@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import platformdirs
-import psutil
-
-from converters.errors import DeviceError
+from converters.errors import DeviceError, MissingExtraError
 from converters.manifest import one_line
 
 from ..records import Clock, Conditions, DeviceInfo
 from .base import Completed, inside
 from .following import Lines, TimeUp, TooMuchOutput, follow
+
+try:
+    import platformdirs
+    import psutil
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "psutil", "lab") from None
 
 SERIAL = "host"
 

@@ -21,7 +21,7 @@ class MarkedOutput:
         self.process: int | None = None
         self.code: int | None = None
         self._mark = f"mvkit-{secrets.token_hex(8)}"  # no output holds it by chance
-        self._marked = re.compile(rf"{self._mark} (\d+)\r?".encode())
+        self._marked = re.compile(rf"{self._mark} (begin|end) (\d+)\r?".encode())
         self._on_line = on_line
         self._kept = bytearray()
         self._blank = False
@@ -30,8 +30,8 @@ class MarkedOutput:
 
     def marked(self, script: str, before: str = "") -> str:
         """The script with marks around it; it runs only if `before` ("cd x &&") does not fail."""
-        start = f"{before} {{ echo '{self._mark}' $$\n{script}\n}}"
-        return f"{start}\ncode=$?; echo; echo '{self._mark}' $code"
+        start = f"{before} {{ echo '{self._mark} begin' $$\n{script}\n}}"
+        return f"{start}\ncode=$?; echo; echo '{self._mark} end' $code"
 
     def feed(self, data: bytes) -> None:
         self._lines.feed(data)
@@ -45,12 +45,12 @@ class MarkedOutput:
         mark = self._marked.fullmatch(line)
         if mark is None:
             self._add(line)
-        elif self.process is None:
-            self.process = int(mark[1])
+        elif mark[1] == b"begin":
+            self.process = int(mark[2])
             # Before Android 7 the shell has a terminal, which turns LF into CR LF.
             self._terminal = line.endswith(b"\r")
-        elif self.code is None:
-            self.code = int(mark[1])
+        else:
+            self.code = int(mark[2])
             del self._kept[-1:]  # the line end before the mark is not the command's
 
     def _add(self, line: bytes) -> None:

@@ -181,7 +181,7 @@ class FakePhone:
 
     async def _reboot(self) -> None:
         await self._go()
-        self._shell.kill_all()
+        await self._shell.kill_all()
         self.state.set_properties(sys_boot_completed="")
         if self.state.has("fixed-performance"):
             self.state.set("fixed-performance", "false")
@@ -201,6 +201,6 @@ class FakePhone:
         if self._returning is not None:
             self._returning.cancel()
         await self._go()
-        self._shell.kill_all()
+        await self._shell.kill_all()
         while self._connections:
             await asyncio.sleep(0.01)

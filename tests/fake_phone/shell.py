@@ -32,7 +32,7 @@ class Shell:
 
     def __init__(self, interpreter: str, environment: Mapping[str, str], folder: str) -> None:
         self._interpreter, self._environment, self._folder = interpreter, environment, folder
-        self._sessions: set[int] = set()
+        self._sessions: dict[int, asyncio.subprocess.Process] = {}
 
     async def serve_v2(self, stream: Stream, command: str, reached: Reached) -> None:
         async with self._started(
@@ -95,11 +95,14 @@ class Shell:
                 if await reached(count) == "close":
                     return
 
-    def kill_all(self) -> None:
-        """What a reboot does."""
-        for leader in list(self._sessions):
+    async def kill_all(self) -> None:
+        """What a reboot does, orphans included."""
+        for leader, process in list(self._sessions.items()):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, signal.SIGKILL)
+            await process.wait()
+            process._transport.close()  # type: ignore[attr-defined]  # asyncio has no other way
+        self._sessions.clear()
 
     @asynccontextmanager
     async def _started(
@@ -116,13 +119,23 @@ class Shell:
             cwd=self._folder,
             start_new_session=True,
         )
-        self._sessions.add(process.pid)
+        self._sessions[process.pid] = process
         try:
             yield process
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGHUP)
+            elif not _group_lives(process.pid):
+                del self._sessions[process.pid]
+
+
+def _group_lives(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _read(descriptor: int) -> bytes:

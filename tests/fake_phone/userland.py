@@ -7,6 +7,7 @@ and write the folder `/state` of the phone's files, where tests read and write t
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Mapping
 
 from .files import PhoneFiles
@@ -62,8 +63,9 @@ def install(files: PhoneFiles) -> None:
     folder = files.path(BIN)
     folder.mkdir(parents=True)
     toybox = shutil.which("toybox")
+    known = subprocess.check_output([toybox], text=True).split() if toybox else []
     for applet in _APPLETS:
-        program = toybox or shutil.which(applet)
+        program = toybox if applet in known else shutil.which(applet)
         assert program is not None, applet
         (folder / applet).symlink_to(program)
     (folder / "sh").symlink_to(interpreter())
