@@ -20,9 +20,7 @@ from .following import TimeUp
 QUICK = 15.0  # seconds for a call that only asks; a cold start of adb's server takes 3
 
 # What adb says to standard error about its own server, before anything else.
-_SERVER_NEWS = re.compile(
-    rb"^(?:\* daemon [^\n]*\n|adb server version [^\n]* killing\.\.\.\n)+", re.MULTILINE
-)
+_SERVER_NEWS = re.compile(rb"^(?:\* daemon [^\n]*\n|adb server version [^\n]* killing\.\.\.\n)+")
 _GONE = re.compile(
     r"device (?:'.*' )?not found|no devices/emulators found|device (?:still )?"
     r"(?:offline|unauthorized|authorizing|connecting)|couldn't read from device|: EOF|closed$"

@@ -194,7 +194,7 @@ def test_a_file_is_pulled_whole_or_not_at_all(device: Device, tmp_path: Path) ->
     local = tmp_path / "pulled"
     device.pull("out", local)
     assert local.read_bytes() == b"data"
-    with pytest.raises(DeviceError, match="could not pull missing: .*[Nn]o such file"):
+    with pytest.raises(DeviceError, match=r"could not pull missing: .*[Nn]o such file"):
         device.pull("missing", local)
     assert local.read_bytes() == b"data"
     assert not list(tmp_path.glob(".mvkit-*"))

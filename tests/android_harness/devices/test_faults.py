@@ -107,7 +107,7 @@ def test_a_phone_that_answers_nothing_is_lost(
 ) -> None:
     monkeypatch.setattr("android_harness.devices.adb.QUICK", 0.3)
     phone.fault("shell", "hang", after=1)
-    with pytest.raises(DeviceLost, match="could not read its state: it did not end within 0.3 s"):
+    with pytest.raises(DeviceLost, match=r"could not read its state: it did not end within 0\.3 s"):
         device.describe()
 
 
@@ -125,7 +125,7 @@ def test_a_phone_that_vanishes_and_returns_is_waited_for(phone: FakePhone, devic
     phone.vanish()
     with pytest.raises(DeviceLost):
         device.run(["true"], timeout=10)
-    with pytest.raises(DeviceLost, match="it did not come back within 0.3 s"):
+    with pytest.raises(DeviceLost, match=r"it did not come back within 0\.3 s"):
         device.wait(0.3)
     threading.Timer(0.3, phone.come_back).start()
     device.wait(20)
