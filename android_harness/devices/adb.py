@@ -72,13 +72,11 @@ class AdbDevice:
             known = self._ask(f"cat {record} && echo && {listing} | sort")
             digest = local_digest.result()
         before, _, now = known.partition("\n\n")
-        if now.strip() and before.split("\n") == [digest, *now.strip().split("\n")]:
+        if before.split("\n") == [digest, *now.strip().split("\n")]:
             return False
         what = f"push {name}"
         self._must(f"rm -rf {remote} {record} && mkdir -p {_DIGESTS} {parent}", what)
-        # "/." is the folder's content: adb would put the folder itself into one that is there.
-        source = f"{local.resolve()}/." if local.is_dir() else str(local.resolve())
-        self._copy(["push", source, target], size_of(local), what)
+        self._copy(["push", str(local.resolve()), target], size_of(local), what)
         self._must(f"{{ echo {digest}; {listing} | sort; }} >{record}", what)
         return True
 

@@ -182,7 +182,7 @@ class FakePhone:
     async def _reboot(self) -> None:
         await self._go()
         await self._shell.kill_all()
-        self.state.set_properties(sys_boot_completed="")
+        self.state.set_properties({"sys.boot_completed": ""})
         if self.state.has("fixed-performance"):
             self.state.set("fixed-performance", "false")
         self._returning = asyncio.create_task(self._boot())
@@ -191,7 +191,7 @@ class FakePhone:
         await asyncio.sleep(self._reboot_seconds)
         await self._listen()
         await asyncio.sleep(self._reboot_seconds)
-        self.state.set_properties(sys_boot_completed="1")
+        self.state.set_properties({"sys.boot_completed": "1"})
 
     async def _welcome(self) -> None:
         for connection in self._connections:

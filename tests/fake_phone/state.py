@@ -39,8 +39,8 @@ class PhoneState:
 
     def __init__(self, files: PhoneFiles, properties: Mapping[str, str]) -> None:
         self._files = files
-        self._properties = dict(properties)
-        self.set_properties()
+        self._properties: dict[str, str] = {}
+        self.set_properties(properties)
         self.set_temperatures(skin=29.5)
         self.set_battery()
         self.set_dump("power", _POWER)
@@ -63,18 +63,13 @@ class PhoneState:
         """Takes away a service or an ability: a setting that is not there, a dump."""
         self._files.path(f"/state/{name}").unlink(missing_ok=True)
 
-    def set_properties(self, **changed: str) -> None:
-        """Names with underscores for points: `ro_product_model="..."` sets ro.product.model."""
-        self._properties |= {name.replace("_", "."): value for name, value in changed.items()}
+    def set_properties(self, changed: Mapping[str, str]) -> None:
+        self._properties |= changed
         lines = [f"[{name}]: [{value}]" for name, value in self._properties.items()]
         self._files.write("/state/properties", "\n".join(lines) + "\n")
 
     def property(self, name: str) -> str:
         return self._properties.get(name, "")
-
-    def set_raw_properties(self, properties: Mapping[str, str]) -> None:
-        self._properties |= properties
-        self.set_properties()
 
     def set_dump(self, service: str, text: str) -> None:
         self._files.write(f"/state/dumpsys/{service}", text)

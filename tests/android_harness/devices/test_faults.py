@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from android_harness.devices import Device, open_device
+from android_harness.devices.adb import AdbDevice
 from android_harness.reservation import reserved
 from converters.errors import DeviceError, DeviceLost
 from tests.fake_phone.faults import What
@@ -128,15 +129,14 @@ def test_a_phone_that_vanishes_and_returns_is_waited_for(phone: FakePhone, devic
     with pytest.raises(DeviceLost, match=r"it did not come back within 0\.3 s"):
         device.wait(0.3)
     threading.Timer(0.3, phone.come_back).start()
-    device.wait(20)
+    device.wait(6)  # adb's server alone would take 10 seconds
     assert device.run(["echo", "back"], timeout=10).output == "back\n"
 
 
-def test_a_booting_phone_is_waited_for_until_it_has_booted(
-    phone: FakePhone, device: Device
-) -> None:
+def test_a_booting_phone_is_waited_for_until_it_has_booted(fake_phone: MakePhone) -> None:
+    phone = fake_phone(reboot_seconds=1.0)
     phone.reboot()
-    device.wait(20)
+    AdbDevice(phone.serial).wait(20)
     assert phone.state.property("sys.boot_completed") == "1"
 
 

@@ -54,7 +54,7 @@ def test_an_emulator_is_marked(mvkit: Call, fake_phone: MakePhone) -> None:
 
 
 def test_hostile_properties_are_shown_harmless(mvkit: Call, phone: FakePhone) -> None:
-    phone.state.set_properties(ro_product_model="evil\x1b[2J[red]", ro_soc_model="a\tb")
+    phone.state.set_properties({"ro.product.model": "evil\x1b[2J[red]"})
     result = mvkit("devices")
     assert "evil?[2J[red]" in result.out and "\x1b" not in result.out
 
