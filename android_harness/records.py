@@ -49,7 +49,7 @@ class Conditions:
 
     moment: datetime
     thermal_status: int | None = None  # Android's: 0 none to 6 shutdown
-    temperatures: Mapping[str, float] = field(default_factory=dict)
+    temperatures: Mapping[str, float] = field(default_factory=dict)  # "skin/VIRTUAL-SKIN": 31.2
     battery_level: int | None = None  # percent
     battery_temperature: float | None = None
     charging: bool | None = None

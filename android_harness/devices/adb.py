@@ -37,6 +37,14 @@ from .properties import device_info, parse_properties
 FOLDER = "/data/local/tmp/mvkit"
 
 _ENTER = f"mkdir -p {FOLDER} && cd {FOLDER} &&"
+_STOP = f"""
+count=0
+for one in /proc/[0-9]*; do
+    if [ "$one/cwd" -ef {FOLDER} ] && kill -9 "${{one#/proc/}}" 2>/dev/null; then
+        count=$((count + 1))
+    fi
+done
+echo $count"""
 _DIGESTS = f"{FOLDER}/.digests"
 _STATUS = "%i %s %z"  # inode, size, time of the last change: another content has another
 _SLOWEST = 2**20  # bytes a second; adb over a poor network
@@ -82,10 +90,10 @@ class AdbDevice:
 
     def pull(self, name: str, local: Path) -> None:
         remote = f"{FOLDER}/{inside(name)}"
-        size = self._must(f"wc -c <{shlex.quote(remote)}", f"pull {name}")
+        size = self._number(f"wc -c <{shlex.quote(remote)}", f"pull {name}")
         with tempfile.TemporaryDirectory(prefix=".mvkit-", dir=local.parent) as staging:
             staged = Path(staging, "pulled")
-            self._copy(["pull", remote, str(staged)], int(size), f"pull {name}")
+            self._copy(["pull", remote, str(staged)], size, f"pull {name}")
             staged.replace(local)
 
     def run(
@@ -116,14 +124,7 @@ class AdbDevice:
 
     def stop_leftovers(self) -> int:
         # Programs are started in the folder, so that their working directory tells them.
-        return int(
-            self._must(
-                "count=0; for one in /proc/[0-9]*; do "
-                f'if [ "$one/cwd" -ef {FOLDER} ] && kill -9 "${{one#/proc/}}" 2>/dev/null; '
-                "then count=$((count + 1)); fi; done; echo $count",
-                "stop what was left running",
-            )
-        )
+        return self._number(_STOP, "stop what was left running")
 
     def clean(self) -> None:
         self.stop_leftovers()
@@ -153,6 +154,12 @@ class AdbDevice:
         if done.code != 0:
             raise self._refused(what, done.errors or done.output)
         return done.output
+
+    def _number(self, script: str, what: str) -> int:
+        output = self._must(script, what).strip()
+        if not re.fullmatch(r"[0-9]{1,18}", output):
+            raise self._refused(what, f"no number: {output}")
+        return int(output)
 
     def _quick(self, script: str, what: str) -> Completed:
         try:

@@ -73,7 +73,7 @@ def open_devices(names: Sequence[str]) -> list[Device]:
             if not ready:
                 raise UsageError("no phone is ready", "see mvkit devices for what to do")
             devices |= {one.serial: AdbDevice(one.serial) for one in ready}
-        elif name not in devices:
+        else:
             devices[name] = open_device(name)
     return list(devices.values()) or [open_device()]
 

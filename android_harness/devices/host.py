@@ -36,7 +36,7 @@ class HostDevice:
     serial = SERIAL
 
     def __init__(self) -> None:
-        self.folder = str(platformdirs.user_cache_path("mvkit") / "host")
+        self.folder = str(platformdirs.user_cache_path("mvkit").resolve() / "host")
 
     def describe(self) -> DeviceInfo:
         return DeviceInfo(
@@ -87,7 +87,12 @@ class HostDevice:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         output, errors = bytearray(), bytearray()
-        lines = Lines(lambda line: on_line and on_line(line.decode("utf-8", "replace")))
+
+        def give(line: bytes) -> None:
+            if on_line is not None:
+                on_line(line.decode("utf-8", "replace"))
+
+        lines = Lines(give)
 
         def take(data: bytes) -> None:
             output.extend(data)

@@ -93,9 +93,9 @@ def test_what_a_lost_phone_sounds_like(said: str, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_what_a_refusal_sounds_like(said: str) -> None:
-    error = failure("x", "push a", said)
+    error = failure("x\x1b[2J", "push a", said)
     assert not isinstance(error, DeviceLost)
-    assert str(error).startswith("x: could not push a: ") and "files pushed" not in str(error)
+    assert str(error).startswith("x?[2J: could not push a: ") and "files pushed" not in str(error)
 
 
 HOSTILE = "-s; $(touch pwned) `x` \x1b[2J'\" é"

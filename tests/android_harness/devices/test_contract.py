@@ -183,8 +183,11 @@ def test_a_folder_is_pushed_once_and_mirrored(device: Device, folder: Path, tmp_
     (local / "lib" / "a.so").write_bytes(b"a")
     assert device.push(local, "runner-1") is True
     assert device.push(local, "runner-1") is False
+    (local / "lib" / "a.so").write_bytes(b"b")
+    assert device.push(local, "runner-1") is True
     (local / "lib" / "a.so").rename(local / "lib" / "b.so")
     assert device.push(local, "runner-1") is True
+    assert (folder / "runner-1" / "lib" / "b.so").read_bytes() == b"b"
     names = {str(p.relative_to(folder / "runner-1")) for p in (folder / "runner-1").rglob("*")}
     assert names == {"runner", "lib", "lib/b.so"}
 

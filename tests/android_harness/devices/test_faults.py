@@ -179,3 +179,10 @@ def test_disconnections_at_many_moments_of_a_command(phone: FakePhone, device: D
             phone.faults.clear()
             device.wait(20)
     assert device.run(["echo", "alive"], timeout=10).output == "alive\n"
+
+
+def test_a_phone_that_answers_nonsense_is_an_error(phone: FakePhone, device: Device) -> None:
+    phone.files.write("/system/bin/wc", "#!/bin/sh\necho '\x1b[2Jmany'\n", mode=0o755)
+    device.run(["touch", "x"], timeout=10)
+    with pytest.raises(DeviceError, match=r"could not pull x: no number: \?\[2Jmany"):
+        device.pull("x", phone.files.root / "pulled")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +57,20 @@ def test_a_file_that_may_not_be_executed_is_126(tmp_path: Path) -> None:
     text.write_text("no program")
     done = open_device("host").run([str(text)], timeout=10)
     assert (done.code, done.errors) == (126, f"{text}: Permission denied\n")
+
+
+def test_what_a_killed_command_left_running_is_stopped() -> None:
+    device = open_device("host")
+    device.run(["true"], timeout=10)
+    left, other = (subprocess.Popen(["sleep", "100"], cwd=cwd) for cwd in (device.folder, "/"))
+    try:
+        assert device.stop_leftovers() == 1
+        assert left.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        for one in (left, other):
+            one.kill()
+            one.wait()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
