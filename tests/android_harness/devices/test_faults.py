@@ -152,7 +152,7 @@ def test_what_a_lost_phone_still_runs_is_stopped_by_the_next_command(
     phone: FakePhone, device: Device
 ) -> None:
     phone.fault("shell", "disconnect", after=45)
-    with pytest.raises(DeviceLost):
+    with pytest.raises(DeviceLost, match="could not run sh: the connection ended before it did"):
         device.run(["sh", "-c", "echo a line of output; sleep 100 >/dev/null 2>&1"], timeout=60)
     device.wait(20)
     said: list[str] = []
