@@ -82,5 +82,5 @@ def phone(fake_phone: MakePhone) -> FakePhone:
 
 def adb(*arguments: str) -> str:
     """What adb prints, for the tests' own use."""
-    done = subprocess.run(["adb", *arguments], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["adb", *arguments], capture_output=True, text=True, timeout=60)
     return done.stdout + done.stderr
