@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MVKIT := $(BIN)/mvkit
 
-.PHONY: setup run lint test matrix format clean
+.PHONY: setup run lint test packages matrix format clean
 
 setup: $(VENV)/.setup
 
@@ -31,7 +31,11 @@ lint: $(VENV)/.setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# Debian's packages; nothing happens on a machine that has them.
+packages:
+	.ci/packages
+
+test: lint packages
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 # Every reference model on every target; about 12 minutes the first time.

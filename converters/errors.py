@@ -9,6 +9,7 @@
     │   └── UnverifiableError   a file that may be right, but that nothing here can judge
     ├── ParityError         a saved file that does not compute what its source computes
     └── DeviceError         a phone or simulator that does not do what it was asked
+        └── DeviceLost          one that has gone: unplugged, rebooted, out of reach
 
 The message is one line for people and names the file, option or device; the hint says what to
 do. `exit_code` is the command's: 2 for a user's mistake, 1 for a failed check.
@@ -71,4 +72,8 @@ class ParityError(MvkitError):
 
 
 class DeviceError(MvkitError):
+    pass
+
+
+class DeviceLost(DeviceError):
     pass

@@ -12,8 +12,10 @@ import traceback
 
 import click
 
+from .clean import clean
 from .completion import completion
 from .convert import convert
+from .devices import devices
 from .info import info
 from .inspect import inspect
 from .models import models
@@ -58,7 +60,10 @@ def cli() -> None:
     """
 
 
-for _verb in (models, info, convert, verify, inspect, predict, rewrites, completion):
+_VERBS = (
+    models, info, convert, verify, inspect, predict, rewrites, devices, clean, completion,
+)  # fmt: skip
+for _verb in _VERBS:
     cli.add_command(_verb)
 
 

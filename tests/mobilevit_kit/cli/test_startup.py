@@ -16,8 +16,9 @@ from mobilevit_kit.models import list_models
 from tests.mobilevit_kit.commands import Call
 
 HEAVY = {
-    "PIL", "ai_edge_litert", "cattrs", "huggingface_hub", "jax", "jsonschema", "litert_torch",
-    "numpy", "rich", "safetensors", "scipy", "tensorflow", "torch", "transformers",
+    "PIL", "ai_edge_litert", "android_harness", "cattrs", "huggingface_hub", "jax", "jsonschema",
+    "litert_torch", "numpy", "psutil", "rich", "safetensors", "scipy", "tensorflow", "torch",
+    "transformers",
 }  # fmt: skip
 
 

@@ -1,0 +1,48 @@
+"""The contract of a runner: a program on a device that runs a file and says how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..records import Options, ProfileRow, Timings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process of a runner: which file, on which inputs, how. Paths are on the device."""
+
+    model: str
+    inputs: tuple[str, ...]  # raw little-endian arrays, in the order of the file's inputs
+    outputs: str | None  # where raw outputs go, `outputs`-0.bin and so on; None if not wanted
+    options: Options
+    profile: bool = False
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a runner's output said."""
+
+    timings: Timings
+    profile: tuple[ProfileRow, ...] = ()
+
+
+class Runner(Protocol):
+    """A program and how it is spoken to."""
+
+    @property
+    def name(self) -> str: ...
+
+    def files(self, abis: Sequence[str]) -> Path | None:
+        """The bundle to push for a device with these ABIs; None for a program that is there.
+
+        Raises UsageError when there is no bundle for any of them, with what to build.
+        """
+
+    def command(self, job: Job) -> list[str]: ...
+
+    def read(self, output: str, errors: str) -> Report:
+        """Raises DeviceError for output that is not a whole and sane report."""
