@@ -12,14 +12,18 @@ import traceback
 
 import click
 
+from .compare import compare
 from .completion import completion
 from .convert import convert
+from .export import export
 from .info import info
 from .inspect import inspect
 from .models import models
 from .options import SuggestingGroup
 from .predict import predict
 from .rewrites import rewrites
+from .runs import runs
+from .store import store
 from .verify import verify
 
 _TOOLS = ("torch", "litert-torch", "ai-edge-litert", "coremltools", "executorch", "tensorflow")
@@ -58,7 +62,11 @@ def cli() -> None:
     """
 
 
-for _verb in (models, info, convert, verify, inspect, predict, rewrites, completion):
+for _verb in (
+    *(models, info, convert, verify, inspect, predict, rewrites),
+    *(runs, compare, export, store),
+    completion,
+):
     cli.add_command(_verb)
 
 
