@@ -40,6 +40,7 @@ class _Row:
 class _Side:
     name: str  # "A" or "B"
     title: str
+    emulated: bool
     top: float
     bottom: float
     rows: tuple[_Row, ...]
@@ -50,9 +51,7 @@ class _Side:
 @dataclass(frozen=True)
 class _Panel:
     top: float
-    title: str
     verdict: str
-    emulated: bool
     sides: tuple[_Side, ...]
     ticks: tuple[tuple[float, str], ...]
     bottom: float  # of the strips
@@ -111,26 +110,23 @@ def _panel(comparison: Comparison, top: float) -> _Panel:
         y = sides[-1].bottom + _GAP
     return _Panel(
         top=top,
-        title=one_line(f"{comparison.a.device.model}, {comparison.a.device.serial}", 100),
         verdict=_verdict(comparison),
-        emulated=comparison.emulated,
         sides=tuple(sides),
         ticks=tuple((scale.x(tick), f"{tick:.6g}") for tick in _ticks(scale)),
         bottom=y,
     )
 
 
-def _side(name: str, one: Measurement, of: Statistics, top: float, scale: _Scale) -> _Side:
+def _side(name: str, run: Measurement, of: Statistics, top: float, scale: _Scale) -> _Side:
     rows = tuple(
-        _Row(
-            f"{name} {repeat.index}", top + _ROW * i, _marks(repeat, scale), _median(repeat, scale)
-        )
-        for i, repeat in enumerate(one.repeats)
+        _Row(f"{name} {one.index}", top + _ROW * i, _marks(one, scale), _median(one, scale))
+        for i, one in enumerate(run.repeats)
     )
-    what = f"{one.subject.name} {one.subject.target} {one.subject.precision}"
+    what = f"{run.subject.name} {run.subject.target} {run.subject.precision}"
     return _Side(
         name=name,
-        title=one_line(f"{name}: {what}, {one.identity[:8]}", 100),
+        title=one_line(f"{name}: {run.identity[:8]}, {what}, on {run.device.serial}", 120),
+        emulated=run.device.emulated,
         top=top,
         bottom=top + _ROW * len(rows),
         rows=rows,

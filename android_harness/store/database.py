@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def _sqlite(path: Path) -> Engine:
     query: dict[str, str] = {}
     database = str(path)
     new = not path.exists() or path.stat().st_size == 0
-    if not new and not os.access(path, os.W_OK):
+    if not new and not _is_writable(path):
         # SQLite wants to write beside a file in WAL mode even to read it. Where there is no WAL
         # nobody writes, and the file may be taken as it is.
         unchanging = not path.with_name(f"{path.name}-wal").exists()
@@ -121,6 +120,14 @@ def _sqlite(path: Path) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options()["begin"])
 
     return engine
+
+
+def _is_writable(path: Path) -> bool:
+    try:
+        with path.open("r+b"):
+            return True
+    except OSError:
+        return False
 
 
 def make_folder(path: Path) -> None:
