@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from converters.errors import MissingExtraError, StoreError
 
-from .faults import is_transient, store_error
+from .faults import damage, is_transient, store_error
 from .location import shown_location
+from .types import DamagedDocument
 
 T = TypeVar("T")
 
@@ -59,6 +60,8 @@ class Database:
                 pause = next(pauses, None)
                 if pause is None or not is_transient(error):
                     raise store_error(self.shown, error) from None
+            except DamagedDocument:
+                raise damage(self.shown) from None
             time.sleep(pause)
 
     def close(self) -> None:

@@ -60,6 +60,12 @@ def store_error(shown: str, error: DBAPIError) -> StoreError:
     return StoreError(f"{shown}: {_said(original)}")
 
 
+def damage(shown: str) -> StoreError:
+    """Of a store whose database is well, but not what is in it."""
+    what, hint = _SQLITE[sqlite3.SQLITE_CORRUPT]
+    return StoreError(f"{shown}: {what}", hint)
+
+
 def is_transient(error: DBAPIError) -> bool:
     """Whether a server was away, so that the same may succeed a moment later."""
     if isinstance(error.orig, sqlite3.Error):

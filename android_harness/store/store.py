@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Select, delete, exists, insert, select, update
+from sqlalchemy import URL, Connection, Select, delete, exists, insert, select, update
 
 from converters.errors import StoreError, UsageError
 from converters.manifest import one_line
@@ -153,14 +153,7 @@ def open_store(location: str | Path | None = None, *, create: bool = False) -> S
     A file's schema is brought up to date; with `create` a file that is not there is made. Raises
     StoreError, and UsageError for a location that cannot be one.
     """
-    place = default_location() if location is None else parse_location(location)
-    if isinstance(place, Path) and not place.exists():
-        if not create:
-            raise StoreError(
-                f"{shown_location(place)}: there is no store", "`mvkit bench` makes one"
-            )
-        make_folder(place)
-    database = connect(place)
+    database = connect(_place(location, create=create))
     try:
         schema.prepare(database)
     except BaseException:
@@ -171,14 +164,23 @@ def open_store(location: str | Path | None = None, *, create: bool = False) -> S
 
 def upgrade_store(location: str | Path | None = None) -> tuple[str | None, str]:
     """Brings a store's schema up to date: what it was (None: empty) and what it is."""
-    place = default_location() if location is None else parse_location(location)
-    if isinstance(place, Path) and not place.exists():
-        raise StoreError(f"{shown_location(place)}: there is no store", "`mvkit bench` makes one")
-    database = connect(place)
+    database = connect(_place(location, create=False))
     try:
         return schema.upgrade(database), HEAD
     finally:
         database.close()
+
+
+def _place(location: str | Path | None, *, create: bool) -> Path | URL:
+    place = default_location() if location is None else parse_location(location)
+    if not isinstance(place, Path) or place.is_file():
+        return place
+    if place.exists():
+        raise StoreError(f"{shown_location(place)}: not a file", "name a file as the store")
+    if not create:
+        raise StoreError(f"{shown_location(place)}: there is no store", "`mvkit bench` makes one")
+    make_folder(place)
+    return place
 
 
 # What tells one unfinished measurement from another, labels aside.

@@ -95,6 +95,13 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class DamagedDocument(Exception):
+    """A stored document that is not what was written."""
+
+
 @functools.lru_cache(maxsize=1024)  # a thousand runs share their device and options
 def _read(document: str, kind: Any) -> Any:
-    return from_document(json.loads(document), kind)
+    try:
+        return from_document(json.loads(document), kind)
+    except Exception as error:  # cattrs raises groups of whatever its parts raised
+        raise DamagedDocument from error
