@@ -9,6 +9,13 @@ are the schema, `selectors` is the language in which runs are named, `merging` b
 together. Needs the extra `lab`.
 """
 
+from converters.errors import MissingExtraError
+
+try:
+    import sqlalchemy as _  # noqa: F401
+except ImportError:
+    raise MissingExtraError("sqlalchemy", "lab") from None
+
 from .merging import Merged, merge
 from .selectors import Selector, parse_selector
 from .store import Store, Summary, open_store, upgrade_store
