@@ -178,7 +178,7 @@ def store_rows() -> list[dict[str, Any]]:
         for args in (
             ["runs"],
             ["runs", "--limit", "5000", "--json"],
-            ["compare", "latest~99", "latest"],
+            ["compare", "latest~40", "latest"],
         ):
             seconds = _timed(lambda args=args: _command(*args, "--store", str(path)), 5)
             rows.append({"what": f"mvkit {' '.join(args)}", "seconds": seconds})
@@ -187,7 +187,7 @@ def store_rows() -> list[dict[str, Any]]:
 
 
 def _compare(store: Store) -> None:
-    ids = [store.select([parse_selector(one)])[0].identity for one in ("latest~99", "latest")]
+    ids = [store.select([parse_selector(one)])[0].identity for one in ("latest~40", "latest")]
     compare(*store.load(ids))
 
 

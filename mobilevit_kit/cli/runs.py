@@ -12,10 +12,11 @@ from .options import Output, output_options
 
 if TYPE_CHECKING:
     from android_harness.records import Measurement, Repeat
-    from android_harness.store import Store, Summary
+    from android_harness.store import Selector, Store, Summary
 
 _STRIP_WIDTH = 60
 _SHOWN_OPERATORS = 10
+_MOST_LISTED = 50
 
 
 @click.command(short_help="Lists, shows or deletes measurements.")
@@ -24,7 +25,10 @@ _SHOWN_OPERATORS = 10
 @click.option("--delete", is_flag=True, help="Delete the runs for good; asks first.")
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="List the newest N.  [default: 50]"
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="List the newest N.  [default: 50; all with --json]",
 )
 @store_option
 @output_options
@@ -63,19 +67,22 @@ def runs(
         elif delete:
             _delete(store, store.select(parsed), yes, output)
         else:
-            most = limit or 50
-            _list(store.select(parsed, limit=most + 1), most, output)
+            _list(store, parsed, limit, output)
 
 
-def _list(found: Sequence[Summary], most: int, output: Output) -> None:
+def _list(
+    store: Store, selectors: Sequence[Selector], limit: int | None, output: Output
+) -> None:
     from .console import print_json, print_line
     from .measurements import summary_document
 
-    listed = found[:most]
     if output.json:
-        print_json([summary_document(one) for one in listed])
-    elif not output.quiet:
-        _print_list(listed)
+        print_json([summary_document(one) for one in store.select(selectors, limit=limit)])
+        return
+    most = limit or _MOST_LISTED
+    found = store.select(selectors, limit=most + 1)
+    if not output.quiet:
+        _print_list(found[:most])
         if len(found) > most:
             print_line("there are older ones; --limit N shows more")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from android_harness.records import Measurement, Options, Timings
+from android_harness.records import Measurement, Options, Subject, Timings
 from android_harness.store import Store, open_store, parse_selector
 from converters.errors import StoreError, UsageError
 from tests.android_harness.measured import (
@@ -50,6 +50,20 @@ def test_every_record_comes_back(store: Store, measured: Measurement) -> None:
             assert getattr(summary, name) == getattr(measured, name)
     finally:
         store.delete([measured.identity])
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\udc80", "\\", "\\u0000", "\\\\", "", "\U0001f600"])
+def test_text_that_databases_lack(store: Store, text: str) -> None:
+    measured = measurement(
+        subject=Subject(text, text, text, text, (text,)),
+        device=replace(PHONE, serial=text, model=text),
+        options=Options(runner=text, backend=text),
+        labels={text: text},
+        reasons=(text,),
+    )
+    store.save(measured)
+    assert only(store) == measured
+    assert len(store.select([parse_selector(f"name:{text}")])) == 1
 
 
 def test_all_is_there_after_opening_again(location: str) -> None:
@@ -219,6 +233,20 @@ def test_several_may_make_a_new_file_at_once(tmp_path: Path) -> None:
         list(pool.map(use, range(4)))
     with open_store(tmp_path / "deep" / "runs.sqlite") as store:
         assert {one.labels["number"] for one in store.select()} == set("0123")
+
+
+def test_several_save_at_once(store: Store) -> None:
+    """Devices are measured in threads of one command, and several commands share a store."""
+    begun = [measurement(repeats=()) for _ in range(4)]
+
+    def save(one: Measurement) -> None:
+        for count in range(20):
+            one = replace(one, repeats=(*one.repeats, repeat(count, 1.0)))
+            store.save(one)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, begun))
+    assert [len(one.medians) for one in store.select()] == [20] * 4
 
 
 def test_samples_take_eight_bytes(tmp_path: Path) -> None:
