@@ -88,7 +88,6 @@ def _postgresql(url: URL) -> Engine:
     try:
         return create_engine(
             url,
-            pool_pre_ping=True,  # a server may have been restarted between two repeats
             connect_args={"connect_timeout": 10, "application_name": "mvkit"},
         )
     except ImportError:

@@ -33,6 +33,8 @@ _COLUMNS = {
     "precision": measurements.c.precision,
     "backend": measurements.c.backend,
 }
+# As `ExactText` stores it; both databases understand this.
+_STORED_CHARACTER = r"([^\\]|\\(\\|u[0-9a-f]{4}))"
 _KINDS = ("label", *_COLUMNS, "validity")
 
 
@@ -122,7 +124,7 @@ def _validity(value: str) -> ColumnElement[bool]:
 def _matches(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
     if not {"*", "?"} & set(pattern):
         return column == pattern
-    wild = {"*": "(.|\n)*", "?": "(.|\n)"}
+    wild = {"*": f"{_STORED_CHARACTER}*", "?": _STORED_CHARACTER}
     parts = (wild.get(c) or re.escape(spelled(c)) for c in pattern)
     # Plain text: the column's type would spell the pattern's own backslashes.
     return column.regexp_match(literal(rf"\A{''.join(parts)}\Z", Text()))

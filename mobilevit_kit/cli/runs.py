@@ -70,9 +70,7 @@ def runs(
             _list(store, parsed, limit, output)
 
 
-def _list(
-    store: Store, selectors: Sequence[Selector], limit: int | None, output: Output
-) -> None:
+def _list(store: Store, selectors: Sequence[Selector], limit: int | None, output: Output) -> None:
     from .console import print_json, print_line
     from .measurements import summary_document
 

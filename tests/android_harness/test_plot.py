@@ -49,8 +49,13 @@ def test_marks_lie_where_the_times_do() -> None:
     assert samples == sorted(samples) and samples[2] == median
     assert samples[0] == 90.0  # the smallest of all is where the axis begins
     assert drawn[-1][0] - 90 == pytest.approx((20 - 9.8) / (20.6 - 9.8) * 760, abs=0.1)
-    low = render_plot([compare(a, slower(a, 1.0))])
-    assert max(max(one) for one in marks(low)) == 850.0
+
+
+def test_what_lies_beyond_the_axis_is_drawn_at_its_end() -> None:
+    timings = Timings(samples=(10.0,) * 500 + (900.0,))
+    outlier = measurement(repeats=tuple(replace(repeat(n, 1.0), timings=timings) for n in range(5)))
+    drawn = marks(render_plot([compare(outlier, slower(outlier, 1.01))]))
+    assert max(max(one) for one in drawn) == 850.0
 
 
 def test_many_samples_are_thinned() -> None:

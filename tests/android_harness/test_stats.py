@@ -42,12 +42,16 @@ def test_figures_of_known_samples() -> None:
     assert of.medians == (51.0, 40.0, 90.0)
     assert of.median == 51.0  # each repeat counts once
     assert of.samples == 303
-    assert of.iqr == 0.0  # of 50, 0 and 0
     pooled = np.concatenate([np.arange(1, 102), np.full(101, 40), np.full(101, 90)])
     assert of.p90 == np.percentile(pooled, 90) == 90
     assert of.p99 == np.percentile(pooled, 99) == pytest.approx(97.98)
     assert of.spread == pytest.approx(np.std([51, 40, 90], ddof=1) / np.mean([51, 40, 90]))
     assert of.interval == (40.0, 90.0)
+
+
+def test_the_iqr_is_that_within_repeats() -> None:
+    near, far = tuple(map(float, range(1, 102))), tuple(map(float, range(1000, 1202, 2)))
+    assert statistics(with_samples(near, far)).iqr == 75.0  # of 50 and 100
 
 
 def test_percentiles_need_samples_on_both_sides() -> None:

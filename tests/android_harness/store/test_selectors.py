@@ -55,6 +55,8 @@ def runs(store: Store) -> dict[str, str]:
         ("label:branch=feature?x", "b"),
         ("label:C:\\new(1)", "f"),
         ("label:C:\\*(?)", "f"),
+        ("label:C:\\new(?)", "f"),
+        ("label:C:?new(1)", "f"),
         ("label:main,latest", "c"),
         ("latest,label:main", "c"),
         ("label:main,latest~1", "a"),
@@ -92,7 +94,7 @@ def test_finished_runs_alone(store: Store, runs: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["latest~6", "f0ff", "label:MAIN", "label:mai", "label:branch=", "name:mobilevit_x", "name:",
-     "device:R5CT1?0", "label:commit=1f0c,label:feature?x"],
+     "device:R5CT1?0", "label:commit=1f0c,label:feature?x", "label:C:??new(1)", "name:*.*"],
 )  # fmt: skip
 def test_what_matches_nothing(store: Store, runs: dict[str, str], text: str) -> None:
     with pytest.raises(UsageError, match="no run matches"):

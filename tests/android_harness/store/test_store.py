@@ -52,7 +52,9 @@ def test_every_record_comes_back(store: Store, measured: Measurement) -> None:
         store.delete([measured.identity])
 
 
-@pytest.mark.parametrize("text", ["\0", "a\0b", "\udc80", "\\", "\\u0000", "\\\\", "", "\U0001f600"])
+@pytest.mark.parametrize(
+    "text", ["\0", "a\0b", "\udc80", "\\", "\\u0000", "\\\\", "", "\U0001f600"]
+)
 def test_text_that_databases_lack(store: Store, text: str) -> None:
     measured = measurement(
         subject=Subject(text, text, text, text, (text,)),
