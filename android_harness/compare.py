@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from converters.manifest import one_line
+
 from .comparability import obstacles
 from .records import Measurement
 from .stats import Statistics, interval_of, resampled_medians, statistics
@@ -56,7 +58,8 @@ def compare(a: Measurement, b: Measurement) -> Comparison:
         verdict = "slower"
     elif interval[1] < 1:
         verdict = "faster"
-    return Comparison(a, b, of_a, of_b, verdict, ratio, interval, notes=tuple(_notes(a, b)))
+    notes = tuple(one_line(note) for note in _notes(a, b))
+    return Comparison(a, b, of_a, of_b, verdict, ratio, interval, notes=notes)
 
 
 def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
