@@ -110,6 +110,7 @@ class Subject:
     sha256: str  # of the file
     target: str
     precision: str
+    inputs: tuple[str, ...] = ()  # each as "1x3x256x256 float32"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     MvkitError
     ├── UsageError          a file, option or name that the user can put right
     │   ├── MissingExtraError   an optional part that is not installed
-    │   └── ArtifactError       an artifact that is missing, damaged or was altered
+    │   ├── ArtifactError       an artifact that is missing, damaged or was altered
+    │   └── StoreError          a store of results that is missing, locked, full or damaged
     ├── ConversionError     a module that a target's converter refuses
     ├── RuntimeFailure      a saved file that its runtime cannot run (refusal, crash, time limit)
     │   └── UnverifiableError   a file that may be right, but that nothing here can judge
@@ -52,6 +53,10 @@ class MissingExtraError(UsageError):
 
 
 class ArtifactError(UsageError):
+    pass
+
+
+class StoreError(UsageError):
     pass
 
 
