@@ -20,6 +20,7 @@ from .models import models
 from .options import SuggestingGroup
 from .predict import predict
 from .rewrites import rewrites
+from .runner import runner
 from .verify import verify
 
 _TOOLS = ("torch", "litert-torch", "ai-edge-litert", "coremltools", "executorch", "tensorflow")
@@ -58,7 +59,7 @@ def cli() -> None:
     """
 
 
-for _verb in (models, info, convert, verify, inspect, predict, rewrites, completion):
+for _verb in (models, info, convert, verify, inspect, predict, rewrites, runner, completion):
     cli.add_command(_verb)
 
 
