@@ -17,7 +17,7 @@ from converters.manifest import TensorSpec, one_line
 
 from ..records import Timings
 from .base import Job, Report
-from .figures import NUMBER, figure, positive, refuse
+from .figures import NUMBER, figure, positive, refuse, whole_lines
 from .official import local_program, pinned
 from .protocol import check_size
 
@@ -113,7 +113,7 @@ class BenchmarkModel:
 
     def read(self, output: str, errors: str) -> Report:
         check_size(output, errors)
-        text = f"{output}\n{errors}"
+        text = whole_lines(output, errors)
         if "Benchmarking failed" in text:
             refuse(self.name, f"it failed: {_reason(text)}")
         statistics = _statistics(text)

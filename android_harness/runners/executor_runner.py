@@ -18,7 +18,7 @@ from converters.manifest import one_line
 
 from ..records import Timings
 from .base import Job, Report
-from .figures import positive, refuse
+from .figures import positive, refuse, whole_lines
 from .official import local_program, pinned
 from .protocol import check_size
 
@@ -78,7 +78,7 @@ class ExecutorRunner:
 
     def read(self, output: str, errors: str) -> Report:
         check_size(output, errors)
-        text = f"{output}\n{errors}"
+        text = whole_lines(output, errors)
         done, warmup = _DONE.search(text), _WARMUP.search(text)
         if done is None or warmup is None:
             refuse(self.name, _reason(text))

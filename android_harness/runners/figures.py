@@ -12,6 +12,11 @@ from converters.manifest import one_line
 NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)"
 
 
+def whole_lines(output: str, errors: str) -> str:
+    """Both streams without a last line that was cut off: half a number is another number."""
+    return "".join(text[: text.rfind("\n") + 1] for text in (output, errors))
+
+
 def positive(text: str, what: str, program: str) -> float:
     """Raises DeviceError for what is no positive, finite number."""
     value = figure(text, what, program)
