@@ -115,7 +115,7 @@ def read_bundle(record: Path) -> Bundle:
             raise ValueError("not whole")
         if not all(isinstance(value, str) for name, value in fields.items() if name != "path"):
             raise ValueError("not text")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"{record}: no runner's record ({one_line(error)})", f"remove {record.parent}"
         ) from None

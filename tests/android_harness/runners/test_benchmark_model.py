@@ -98,7 +98,12 @@ def test_what_it_does_not_print_is_absent() -> None:
     assert not {"p5", "median", "p95"} & timings.summary.keys()
     assert timings.summary["avg"] == pytest.approx(63.7432)
     assert timings.peak_memory is None
-    assert (timings.load, timings.compile, timings.samples, timings.warmup) == (None, None, None, ())
+    assert (timings.load, timings.compile, timings.samples, timings.warmup) == (
+        None,
+        None,
+        None,
+        (),
+    )
     assert timings.delegate == "TfLiteXNNPackDelegate"
 
 

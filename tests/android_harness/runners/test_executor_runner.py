@@ -80,7 +80,7 @@ def test_nothing_executed_is_refused() -> None:
 
 def test_a_failure_is_told_with_its_reason() -> None:
     line = "F 00:00:00.1 executorch:executor_runner.cpp:470] In function main(), assert failed\n"
-    with pytest.raises(DeviceError, match="it failed: F 00:00:00.1 .* assert failed"):
+    with pytest.raises(DeviceError, match=r"it failed: F 00:00:00\.1 .* assert failed"):
         read(WARMUP + START, line)
 
 
