@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from converters.errors import MissingExtraError
+
 
 def cache_folder(name: str) -> Path:
-    """`name` in MVKIT_CACHE, or else in XDG_CACHE_HOME's or ~/.cache's folder mvkit.
-
-    As the XDG base directory specification says, a relative XDG_CACHE_HOME is ignored.
-    """
+    """`name` in MVKIT_CACHE, or else in the user's cache (~/.cache/mvkit, by XDG_CACHE_HOME)."""
     own = os.environ.get("MVKIT_CACHE")
     if own:
         return Path(own) / name
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "mvkit" / name
+    try:
+        import platformdirs
+    except ModuleNotFoundError:
+        raise MissingExtraError("platformdirs", "lab") from None
+    return platformdirs.user_cache_path("mvkit") / name

@@ -95,8 +95,8 @@ def test_a_device_that_no_runner_is_for_is_told_so() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{}", "[]", "null", '{"target": "tflite"}', '{"target": ["x"]}', "\xff", "[" * 50_000, "[" * 100_000,
-        '{"target": "tflite", "more": 1}',
+        "", "{}", "[]", "null", '{"target": "tflite"}', '{"target": ["x"]}', "\xff",
+        "[" * 50_000, "[" * 100_000, '{"target": "tflite", "more": 1}',
     ],
 )  # fmt: skip
 def test_a_damaged_record_is_named_with_what_to_remove(text: str) -> None:
