@@ -14,7 +14,8 @@ using litert::Handle;
 
 void check(litert::Status status, const char* what) {
   if (status != 0) {
-    throw Failure(std::string("LiteRT cannot ") + what + " (status " + std::to_string(status) + ")");
+    throw Failure(std::string("LiteRT cannot ") + what + " (status " + std::to_string(status) +
+                  ")");
   }
 }
 

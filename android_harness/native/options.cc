@@ -13,9 +13,10 @@ int whole_number(const std::string& option, const std::string& text, int least) 
   char* end = nullptr;
   errno = 0;
   const long value = std::strtol(text.c_str(), &end, 10);
-  if (errno != 0 || end == text.c_str() || *end != '\0' || value < least || value > 1000000) {
+  const bool is_number = errno == 0 && end != text.c_str() && *end == '\0';
+  if (!is_number || value < least || value > kMostIterations) {
     throw UsageFailure(option + " " + text + ": not a whole number from " + std::to_string(least) +
-                       " to 1000000");
+                       " to " + std::to_string(kMostIterations));
   }
   return static_cast<int>(value);
 }

@@ -13,9 +13,6 @@
 namespace mvkit {
 namespace {
 
-// A very short run takes so many that --min-seconds would fill the memory and the report.
-constexpr size_t kMostSamples = 100000;
-
 int64_t now() {
   timespec t = {};
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -74,10 +71,10 @@ void give_outputs(Engine& engine, const std::string& base) {
 // Nothing is printed while runs are timed: who reads it would compete for the processor.
 std::vector<Sample> time_runs(Engine& engine, const Options& options, int64_t epoch) {
   std::vector<Sample> samples;
-  samples.reserve(options.min_seconds > 0 ? kMostSamples : options.iterations);
-  const size_t least = options.iterations;
+  samples.reserve(kMostIterations);  // memory that is not written to is not used
+  const size_t least = static_cast<size_t>(options.iterations);
   const int64_t until = now() + static_cast<int64_t>(1e9 * options.min_seconds);
-  while (samples.size() < least || (now() < until && samples.size() < kMostSamples)) {
+  while (samples.size() < least || (now() < until && samples.size() < kMostIterations)) {
     samples.push_back(timed(epoch, [&] { engine.run(); }));
   }
   return samples;

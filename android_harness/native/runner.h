@@ -10,6 +10,10 @@
 
 namespace mvkit {
 
+// So many runs of a very small model are timed at most: --min-seconds could fill the memory and the
+// report.
+constexpr int kMostIterations = 100000;
+
 struct Options {
   std::string model;
   std::vector<std::string> inputs;  // files, in the order of the model's inputs
@@ -55,8 +59,8 @@ class Engine {
   virtual std::vector<Operator> stop_profile() = 0;
 };
 
-// Runs `engine` as the command line says. Returns the process's exit code: 0, 1 for a failure, 2 for
-// a mistake on the command line.
+// Runs `engine` as the command line says. Returns the process's exit code: 0, 1 for a failure, 2
+// for a mistake on the command line.
 int run(Engine& engine, int argc, char** argv);
 
 }  // namespace mvkit
