@@ -67,11 +67,13 @@ int64_t peak_memory() {
 }
 
 bool is_emulated() {
-  // QEMU answers for /proc/self/maps itself, but lets this file through: its own code is in it.
-  std::ifstream maps("/proc/self/smaps");
+  // QEMU answers for /proc/self/maps itself and hides there; under this name it lets the file
+  // through, and its own program is in it.
+  std::ifstream maps("/proc/thread-self/maps");
   std::string line;
   while (std::getline(maps, line)) {
-    if (line.find("/qemu-") != std::string::npos) return true;
+    const size_t name = line.rfind('/');
+    if (name != std::string::npos && line.compare(name, 6, "/qemu-") == 0) return true;
   }
   return false;
 }
