@@ -73,6 +73,14 @@ def test_an_impossible_figure_is_refused(old: str, new: str) -> None:
         read(NEW.replace(old, new))
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_no_iteration_may_be_missing(place: int) -> None:
+    lines = ITERATIONS.splitlines(keepends=True)
+    del lines[place]
+    with pytest.raises(DeviceError, match="iterations are not whole"):
+        read(WARMUP + START + "".join(lines) + DONE)
+
+
 def test_nothing_executed_is_refused() -> None:
     with pytest.raises(DeviceError, match="ran nothing"):
         read(OLD.replace("successfully 5", "successfully 0"))

@@ -116,6 +116,8 @@ def test_the_profile_names_operators_and_only_when_asked(place: Setup) -> None:
     here = place()
     assert report(here.bundle, here.job).profile == ()
     found = report(here.bundle, replace(here.job, profile=True))
+    longer = replace(here.job, profile=True, options=replace(QUICK, iterations=6))
+    assert len(report(here.bundle, longer).profile) == len(found.profile)
     kinds = [row.kind for row in found.profile]
     assert any("Convolution" in kind for kind in kinds), kinds
     assert [row.name for row in found.profile] == [str(i) for i in range(len(kinds))]
@@ -237,20 +239,36 @@ def test_a_report_that_cannot_be_written_ends_the_run(place: Setup) -> None:
     assert b"cannot write its report: No space left" in done.stderr
 
 
-def test_a_runner_that_is_killed_gives_no_report(place: Setup) -> None:
-    here = place(options=Options(min_seconds=60))
-    runner = MvkitRunner(here.bundle.target)
+def ended_by(here: Place, number: signal.Signals) -> Ended:
+    """A run that gets a signal while it runs the model."""
     process = subprocess.Popen(
-        runner.command(here.job), cwd=here.bundle.path.parent,
+        MvkitRunner(here.bundle.target).command(here.job), cwd=here.bundle.path.parent,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    seen = [process.stdout.readline() for _ in range(4)]  # it runs the model by then
-    process.send_signal(signal.SIGKILL)
+    seen = ""
+    while '"first"' not in seen:
+        seen += process.stdout.readline()
+    process.send_signal(number)
     rest, _ = process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    with pytest.raises(DeviceError, match="ends early"):
-        runner.read("".join(seen) + rest, "")
+    return Ended(process.returncode, seen + rest, "")
+
+
+def test_a_runner_that_is_killed_gives_no_report(place: Setup) -> None:
+    ended = ended_by(place(options=Options(min_seconds=60)), signal.SIGKILL)
+    assert "ends early" in refusal(ended, code=-signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [(signal.SIGSEGV, "segmentation fault"), (signal.SIGABRT, "aborted by a library")],
+)
+def test_a_crash_is_told_with_what_was_being_done(
+    place: Setup, number: signal.Signals, what: str
+) -> None:
+    """The signal stands for a crash inside the vendor's library."""
+    ended = ended_by(place(options=Options(min_seconds=60)), number)
+    assert refusal(ended) == f"the runner failed: crashed while running the model: {what}"
 
 
 def test_a_backend_that_is_not_there_is_no_silent_fallback(
