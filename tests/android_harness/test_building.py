@@ -139,6 +139,8 @@ def test_a_package_without_its_libraries_is_refused(
 def test_a_download_that_fails_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert "ai-edge-litert==1.2" in command
+        (dest,) = [part.removeprefix("--dest=") for part in command if part.startswith("--dest=")]
+        Path(dest, "half.whl").touch()
         return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: no network\n")
 
     monkeypatch.setattr(runtimes.subprocess, "run", fail)
