@@ -23,11 +23,25 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A raw output as the runner had it; `crc32` is zlib's, of the file that it wrote."""
+
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True)
 class Report:
-    """What a runner's output said."""
+    """What a runner's output said.
+
+    `emulated` is what the program noticed itself: it ran in QEMU's user mode, and its times mean
+    nothing.
+    """
 
     timings: Timings
     profile: tuple[ProfileRow, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    emulated: bool = False
 
 
 class Runner(Protocol):
@@ -39,10 +53,19 @@ class Runner(Protocol):
     def files(self, abis: Sequence[str]) -> Path | None:
         """The bundle to push for a device with these ABIs; None for a program that is there.
 
-        Raises UsageError when there is no bundle for any of them, with what to build.
+        It is a folder or a file, and goes under its own name into the device's folder. Raises
+        UsageError when there is no bundle for any of them, with what to build.
         """
 
-    def command(self, job: Job) -> list[str]: ...
+    def command(self, job: Job) -> list[str]:
+        """The program and its arguments, to be run in the device's folder.
+
+        Raises UsageError for a job that this runner cannot do.
+        """
 
     def read(self, output: str, errors: str) -> Report:
-        """Raises DeviceError for output that is not a whole and sane report."""
+        """What the process printed, whatever its exit code.
+
+        Raises DeviceError for output that is not a whole and sane report; the message is the
+        program's own where it said what was wrong.
+        """

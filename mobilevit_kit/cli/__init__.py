@@ -24,6 +24,7 @@ from .models import models
 from .options import SuggestingGroup
 from .predict import predict
 from .rewrites import rewrites
+from .runner import runner
 from .runs import runs
 from .store import store
 from .verify import verify
@@ -66,7 +67,7 @@ def cli() -> None:
 
 for _verb in (
     *(models, info, convert, verify, inspect, predict, rewrites),
-    *(devices, clean, runs, compare, export, store),
+    *(devices, clean, runner, runs, compare, export, store),
     completion,
 ):
     cli.add_command(_verb)
