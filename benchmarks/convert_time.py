@@ -22,15 +22,26 @@ import itertools
 import statistics
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
 from benchmarks.process import in_fresh_process
 from benchmarks.stock import ROUTES, image_of, stock_network
 from mobilevit_kit.models import list_models
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 TOOLS = ("torch", "litert-torch", "coremltools", "executorch", "timm")
 METHOD = "seconds, medians over rounds; one thread, one process a conversion, imports not counted"
+
+
+def warm_up() -> tuple[nn.Module, Tensor]:
+    """A tiny network and its image, for what a process does only once."""
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    return network.eval(), torch.zeros(1, 3, 8, 8)
 
 
 def stock_once(target: str, model: str) -> tuple[float, float]:
@@ -48,8 +59,8 @@ def stock_once(target: str, model: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder, vendor_output.silenced():
         with torch.no_grad():
             network(image)
-        tiny = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
-        route.convert(tiny, torch.zeros(1, 3, 8, 8), f"{folder}/tiny{route.suffix}")
+        tiny, photo = warm_up()
+        route.convert(tiny, photo, f"{folder}/tiny{route.suffix}")
         provenance.reset_peak_memory()
         started = time.perf_counter()
         route.convert(network, image, f"{folder}/{model}{route.suffix}")
@@ -66,9 +77,9 @@ def ours_once(targets: tuple[str, ...], model: str) -> tuple[float, float, float
     torch.set_num_threads(1)
     source = build_source(SourceRequest(model))
     with tempfile.TemporaryDirectory() as folder:
-        tiny = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+        tiny, photo = warm_up()
         for target in targets:
-            convert(tiny, torch.zeros(1, 3, 8, 8), target, name="tiny", output_dir=folder)
+            convert(tiny, photo, target, name="tiny", output_dir=folder)
         provenance.reset_peak_memory()
         preparations: dict[Any, Any] = {}
         started, saved, peak = time.perf_counter(), 0.0, 0.0

@@ -15,18 +15,25 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
-from benchmarks.latency import CACHE, DRAFT, MAX_ERROR, TARGETS, TOOLS, agreement, stock_files
+from benchmarks.latency import (
+    CACHE,
+    DRAFT,
+    MAX_ERROR,
+    TARGETS,
+    TOOLS,
+    agreement,
+    medians_and_ratios,
+    stock_files,
+)
 from benchmarks.process import in_fresh_process
 from benchmarks.stock import image_of, stock_network
-from benchmarks.timing import Subject, compare, measure, outputs
+from benchmarks.timing import Subject, measure, outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,17 +98,8 @@ def measured(model: str, target: str, options: argparse.Namespace) -> dict[str, 
         times = measure(
             target, subjects, threads=1, rounds=options.rounds, processes=options.processes
         )
-    by_name = {name: [process[name] for process in times] for name in files}
-    medians = {
-        f"{name}_ms": statistics.median(one.wall_ms for one in by_name[name]) for name in by_name
-    }
-    ratios = {
-        f"{name}_ratio": asdict(compare(by_name[name], by_name["ours"]))
-        for name in by_name
-        if name != "ours"
-    }
     has = {"model": model, "has": MODELS[model], "target": target}
-    return {**has, **medians, **ratios, **route, "relative_errors": errors}
+    return {**has, **medians_and_ratios(times), **route, "relative_errors": errors}
 
 
 def _convert(

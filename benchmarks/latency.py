@@ -186,6 +186,16 @@ def agreement(found: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
 
 def summary(processes: Sequence[Mapping[str, Times]], macs_millions: float) -> dict[str, Any]:
     """Medians over processes, ratios to ours, and the share of the matrix product's rate."""
+    found = medians_and_ratios(processes)
+    ours = [gflops(1e6 * macs_millions, process["ours"].wall_ms) for process in processes]
+    peak = [gflops(GEMM_SIDE**3, process["gemm"].wall_ms) for process in processes]
+    found["gflops"] = statistics.median(ours)
+    found["share_of_peak"] = statistics.median(a / b for a, b in zip(ours, peak, strict=True))
+    return found
+
+
+def medians_and_ratios(processes: Sequence[Mapping[str, Times]]) -> dict[str, Any]:
+    """Of each file the median over processes, and of each other network file the ratio to ours."""
     by_name = {name: [process[name] for process in processes] for name in processes[0]}
     found: dict[str, Any] = {
         f"{name}_ms": statistics.median(one.wall_ms for one in by_name[name]) for name in by_name
@@ -193,10 +203,6 @@ def summary(processes: Sequence[Mapping[str, Times]], macs_millions: float) -> d
     for name, times in by_name.items():
         if name not in ("ours", "gemm"):
             found[f"{name}_ratio"] = asdict(compare(times, by_name["ours"]))
-    ours = [gflops(1e6 * macs_millions, one.wall_ms) for one in by_name["ours"]]
-    peak = [gflops(GEMM_SIDE**3, one.wall_ms) for one in by_name["gemm"]]
-    found["gflops"] = statistics.median(ours)
-    found["share_of_peak"] = statistics.median(a / b for a, b in zip(ours, peak, strict=True))
     return found
 
 
