@@ -6,7 +6,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MVKIT := $(BIN)/mvkit
 
-.PHONY: setup run lint test matrix format clean
+# Debian packages and a command of each: the real adb, and the shell and tools of a phone; compilers
+# of the native runners, for this machine and for 64-bit Arm, and what runs the latter; a database.
+PACKAGES := adb=adb mksh=mksh toybox=toybox \
+	cmake=cmake g++=c++ g++-aarch64-linux-gnu=aarch64-linux-gnu-g++ \
+	qemu-user-static=qemu-aarch64-static postgresql=pg_lsclusters
+
+.PHONY: setup packages run lint test matrix format clean
 
 setup: $(VENV)/.setup
 
@@ -22,6 +28,9 @@ $(VENV)/.setup-test: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
+packages:
+	.ci/packages $(PACKAGES)
+
 run: setup
 	$(MVKIT) convert mobilevit_xs --target tflite
 	@echo "try      $(MVKIT) predict mvkit-out/mobilevit_xs-fp32.tflite assets/photos/coffee.jpg"
@@ -31,7 +40,7 @@ lint: $(VENV)/.setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: packages lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 # Every reference model on every target; about 12 minutes the first time.

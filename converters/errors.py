@@ -3,12 +3,14 @@
     MvkitError
     ├── UsageError          a file, option or name that the user can put right
     │   ├── MissingExtraError   an optional part that is not installed
-    │   └── ArtifactError       an artifact that is missing, damaged or was altered
+    │   ├── ArtifactError       an artifact that is missing, damaged or was altered
+    │   └── StoreError          a store of results that is missing, locked, full or damaged
     ├── ConversionError     a module that a target's converter refuses
     ├── RuntimeFailure      a saved file that its runtime cannot run (refusal, crash, time limit)
     │   └── UnverifiableError   a file that may be right, but that nothing here can judge
     ├── ParityError         a saved file that does not compute what its source computes
     └── DeviceError         a phone or simulator that does not do what it was asked
+        └── DeviceLost          one that has gone: unplugged, rebooted, out of reach
 
 The message is one line for people and names the file, option or device; the hint says what to
 do. `exit_code` is the command's: 2 for a user's mistake, 1 for a failed check.
@@ -54,6 +56,10 @@ class ArtifactError(UsageError):
     pass
 
 
+class StoreError(UsageError):
+    pass
+
+
 class ConversionError(MvkitError):
     pass
 
@@ -71,4 +77,8 @@ class ParityError(MvkitError):
 
 
 class DeviceError(MvkitError):
+    pass
+
+
+class DeviceLost(DeviceError):
     pass

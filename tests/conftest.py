@@ -1,4 +1,4 @@
-"""What several test files share: converted artifacts, made once for the whole session."""
+"""What several test files share, made once for the whole session: artifacts, native runners."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
 
+from android_harness.building import build_bundle
+from android_harness.bundles import Bundle
 from converters import Artifact, convert, load_artifact
 from converters.recipe import Recipe
 from converters.targets import complete, target_named
@@ -30,11 +32,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifac
     `target` is a name or a recipe, TFLite by default. All test processes share one folder; the
     files in it must not be changed.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    cache = folder / "artifacts"
-    cache.mkdir(exist_ok=True)
+    cache = _session_folder(tmp_path_factory, "artifacts")
 
     def get(name: str, target: str | Recipe = "tflite") -> Artifact:
         recipe = complete(target if isinstance(target, Recipe) else Recipe(target))
@@ -56,6 +54,33 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifac
             )
 
     return get
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Bundle]]:
+    """`bundled(target, abi)`: a native runner, built at most once; for this host by default.
+
+    Commands find it, too: MVKIT_CACHE is the folder that all test processes share.
+    """
+    cache = _session_folder(tmp_path_factory, "cache")
+
+    def get(target: str, abi: str = "host") -> Bundle:
+        with FileLock(cache / f"{target}-{abi}.lock"):
+            return build_bundle(target, abi)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVKIT_CACHE", str(cache))
+        yield get
+
+
+def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder of all test processes of this session."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -70,6 +70,10 @@ def test_the_wheel_holds_code_and_assets_and_nothing_else(wheel: Path) -> None:
         if path.is_file():
             assert held[f"mobilevit_kit/{path.relative_to(ROOT)}"] == path.stat().st_size
     assert "converters/manifest.schema.json" in held
+    assert "android_harness/store/migrations/env.py" in held
+    assert "android_harness/store/migrations/versions/0001_first.py" in held
+    assert "android_harness/templates/comparison.svg" in held
+    assert "android_harness/native/CMakeLists.txt" in held  # `mvkit runner build` compiles it
     assert any(name.endswith("/LICENSE") for name in held)
 
 
@@ -108,7 +112,9 @@ def test_assets_are_found_from_any_folder(clean: Path, tmp_path: Path) -> None:
         (["convert", "mobilevit_xs", "--target", "tflite"], "torch", "tflite"),
         (["convert", "net.py:make", "--target", "tflite", "--input", "1x2"], "torch", "tflite"),
         (["info", "mobilevit_xs"], "torch", "models"),
+        (["runs"], "sqlalchemy", "lab"),
         (["predict", "mobilevit_xs", ROOT / "assets/photos/coffee.jpg"], "torch", "models"),
+        (["runner", "list"], "platformdirs", "lab"),
     ],
 )
 def test_what_needs_an_extra_names_it(

@@ -33,7 +33,7 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def print_line(text: str) -> None:
+def print_line(text: str | Text) -> None:
     _console().print(text, soft_wrap=True)
 
 

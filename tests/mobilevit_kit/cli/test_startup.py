@@ -6,8 +6,10 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import mobilevit_kit.cli
@@ -16,8 +18,9 @@ from mobilevit_kit.models import list_models
 from tests.mobilevit_kit.commands import Call
 
 HEAVY = {
-    "PIL", "ai_edge_litert", "cattrs", "huggingface_hub", "jax", "jsonschema", "litert_torch",
-    "numpy", "rich", "safetensors", "scipy", "tensorflow", "torch", "transformers",
+    "ai_edge_litert", "alembic", "android_harness", "cattrs", "huggingface_hub", "jax",
+    "jsonschema", "litert_torch", "numpy", "PIL", "platformdirs", "psutil", "rich", "safetensors",
+    "scipy", "sqlalchemy", "tensorflow", "torch", "transformers",
 }  # fmt: skip
 
 
@@ -61,15 +64,29 @@ def test_nothing_at_all_is_a_request_for_help(mvkit: Call) -> None:
     assert result.err.startswith("Usage: mvkit ")
 
 
-@pytest.mark.parametrize("verb", [[], *([name] for name in cli.commands)])
+def verbs(group: click.Group, *before: str) -> Iterator[list[str]]:
+    """A group, its verbs, and theirs, as they are called."""
+    yield [*before]
+    for name, verb in group.commands.items():
+        if isinstance(verb, click.Group):
+            yield from verbs(verb, *before, name)
+        else:
+            yield [*before, name]
+
+
+@pytest.mark.parametrize("verb", verbs(cli))
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(mvkit: Call, verb: list[str], flag: str) -> None:
     result = mvkit(*verb, flag)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("Usage: mvkit ")
     assert max(map(len, result.out.splitlines())) <= 80
-    if not verb:
-        assert all(f"\n  {name} " in result.out for name in cli.commands)
+    group: click.Command = cli
+    for name in verb:
+        assert isinstance(group, click.Group)
+        group = group.commands[name]
+    if isinstance(group, click.Group):
+        assert all(f"\n  {name} " in result.out for name in group.commands)
     elif verb != ["completion"]:
         assert all(option in result.out for option in ("--json", "--quiet", "--verbose", "--debug"))
 

@@ -1,0 +1,53 @@
+"""The kit's own runners, `mvkit-litert` and `mvkit-executorch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.errors import UsageError
+
+from ..bundles import PROGRAMS, find_bundle
+from .base import Job, Report
+from .protocol import check_size, read_report
+
+_BACKENDS = {"tflite": ("xnnpack", "gpu", "npu"), "executorch": ("xnnpack",)}
+
+
+@dataclass(frozen=True)
+class MvkitRunner:
+    """Runs files of one target, from a bundle that `mvkit runner build` made."""
+
+    target: str
+
+    @property
+    def name(self) -> str:
+        return "mvkit"
+
+    def files(self, abis: Sequence[str]) -> Path:
+        return find_bundle(self.target, abis).path
+
+    def command(self, job: Job) -> list[str]:
+        options = job.options
+        if options.backend not in _BACKENDS[self.target]:
+            raise UsageError(
+                f"--backend {options.backend}: the runner of {self.target} files has "
+                f"{', '.join(_BACKENDS[self.target])}"
+            )
+        command = ["sh", f"{PROGRAMS[self.target]}/run", "--model", job.model]
+        for file in job.inputs:
+            command += ["--input", file]
+        if job.outputs is not None:
+            command += ["--outputs", job.outputs]
+        command += ["--backend", options.backend, "--threads", str(options.threads)]
+        if options.cores is not None:
+            command += ["--cores", f"{options.cores:x}"]
+        command += ["--warmup", str(options.warmup), "--iterations", str(options.iterations)]
+        command += ["--min-seconds", f"{options.min_seconds:g}"]
+        command += ["--profile"] * job.profile + ["--memory"] * job.memory
+        return command
+
+    def read(self, output: str, errors: str) -> Report:
+        check_size(output, errors)
+        return read_report(output)
