@@ -17,7 +17,11 @@ LEAST_REPEATS = 5
 _WARMER = 5.0  # degrees Celsius between batteries at the start of repeats
 _CLOCK_TOLERANCE = 0.01
 _OPTIONS = ("runner", "backend", "threads", "cores", "warmup", "cooldown", "max_temperature")
-_STATES = {"charging": "the device was charging", "screen_on": "the screen was on"}
+_STATES = {
+    "charging": "the device was charging",
+    "screen_on": "the screen was on",
+    "fixed_performance": "fixed performance mode was on",
+}
 
 
 def obstacles(a: Measurement, b: Measurement) -> tuple[str, ...]:

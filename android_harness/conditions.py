@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from converters.errors import DeviceError
 from converters.manifest import one_line
 
+from .interruption import pause
 from .records import Clock, Conditions
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def wait_until_cool(
                 "let it rest in a cool place",
             )
         say(reason)
-        time.sleep(min(interval, left))
+        pause(min(interval, left))
 
 
 def _too_warm(conditions: Conditions, limit: float | None) -> str | None:

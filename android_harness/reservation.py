@@ -23,7 +23,7 @@ def reserved(device: Device, say: Callable[[str], None]) -> Iterator[None]:
     command has the device.
     """
     with device_lock(device.serial):
-        _settle(device, say)
+        settle(device, say)
         try:
             yield
         finally:
@@ -37,13 +37,15 @@ def clean(device: Device, say: Callable[[str], None]) -> None:
     Raises DeviceError, and leaves what is known of them, when settings cannot be put back.
     """
     with device_lock(device.serial):
-        if _settle(device, say):
+        if settle(device, say):
             raise DeviceError(f"{one_line(device.serial)}: not cleaned", "put that back by hand")
         device.clean()
 
 
-def _settle(device: Device, say: Callable[[str], None]) -> list[str]:
+def settle(device: Device, say: Callable[[str], None]) -> list[str]:
     """Ends processes, puts settings back and removes files that a killed command left.
+
+    Also what this one left when its device was lost and came back.
 
     Returns what could not be put back.
     """

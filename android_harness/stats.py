@@ -128,12 +128,13 @@ def _percentile(samples: NDArray[np.float64], percent: float, least: int) -> flo
 
 
 def assess(measurement: Measurement) -> tuple[Validity | None, tuple[str, ...]]:
-    """The verdict and its reasons; None while repeats are missing.
+    """The verdict and its reasons; None while repeats are missing that could still make it valid.
 
     Invalid: not the speed of this file on this device left to itself. Noisy: it may be, but the
     repeats do not agree. A valid one has reasons only where a check could not be made.
     """
-    if len(measurement.repeats) < measurement.options.repeats:
+    wrong = measurement.parity is not None and measurement.parity.verdict == "fail"
+    if len(measurement.repeats) < measurement.options.repeats and not wrong:
         return None, ()
     if reasons := tuple(_invalid(measurement)):
         return "invalid", reasons

@@ -54,7 +54,7 @@ class ExecutorRunner:
 
     def command(self, job: Job) -> list[str]:
         options = job.options
-        if options.backend != "xnnpack":
+        if options.backend not in ("xnnpack", "portable"):
             raise UsageError(
                 f"--backend {options.backend}: a .pte has the backend that it was made for"
             )

@@ -12,7 +12,8 @@ from ..bundles import PROGRAMS, find_bundle
 from .base import Job, Report
 from .protocol import check_size, read_report
 
-_BACKENDS = {"tflite": ("xnnpack", "gpu", "npu"), "executorch": ("xnnpack",)}
+# A .pte has its backend in it; "portable" is ExecuTorch's own kernels.
+_BACKENDS = {"tflite": ("xnnpack", "gpu", "npu"), "executorch": ("xnnpack", "portable")}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class MvkitRunner:
             command += ["--input", file]
         if job.outputs is not None:
             command += ["--outputs", job.outputs]
-        command += ["--backend", options.backend, "--threads", str(options.threads)]
+        if self.target == "tflite":
+            command += ["--backend", options.backend]
+        command += ["--threads", str(options.threads)]
         if options.cores is not None:
             command += ["--cores", f"{options.cores:x}"]
         command += ["--warmup", str(options.warmup), "--iterations", str(options.iterations)]

@@ -18,7 +18,7 @@ except ImportError:
 
 from .merging import Merged, merge
 from .selectors import Selector, parse_selector
-from .store import Store, Summary, open_store, upgrade_store
+from .store import Store, Summary, open_store, summary_of, upgrade_store
 
 __all__ = [
     "Merged",
@@ -28,5 +28,6 @@ __all__ = [
     "merge",
     "open_store",
     "parse_selector",
+    "summary_of",
     "upgrade_store",
 ]

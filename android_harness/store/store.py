@@ -40,6 +40,20 @@ class Summary:
     reasons: tuple[str, ...]
 
 
+def summary_of(measurement: Measurement) -> Summary:
+    return Summary(
+        identity=measurement.identity,
+        created=measurement.created,
+        subject=measurement.subject,
+        device=measurement.device,
+        options=measurement.options,
+        labels=measurement.labels,
+        medians=tuple(map(repeat_median, measurement.repeats)),
+        validity=measurement.validity,
+        reasons=measurement.reasons,
+    )
+
+
 class Store:
     """An open store. Every method may raise StoreError, one line that says what to do."""
 

@@ -12,6 +12,7 @@ import traceback
 
 import click
 
+from .bench import bench
 from .clean import clean
 from .compare import compare
 from .completion import completion
@@ -67,7 +68,7 @@ def cli() -> None:
 
 for _verb in (
     *(models, info, convert, verify, inspect, predict, rewrites),
-    *(devices, clean, runner, runs, compare, export, store),
+    *(devices, bench, clean, runner, runs, compare, export, store),
     completion,
 ):
     cli.add_command(_verb)

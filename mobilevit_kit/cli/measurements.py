@@ -6,7 +6,7 @@ moves a cursor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,3 +95,32 @@ def summary_document(run: Summary) -> dict[str, Any]:
         "validity": run.validity,
         "reasons": list(run.reasons),
     }
+
+
+def print_runs(found: Sequence[Summary]) -> None:
+    """A table, a row a run."""
+    from android_harness.stats import known, middle, relative_spread
+
+    from .console import plain_table, print_line, print_table
+
+    if not found:
+        print_line("nothing has been measured yet")
+        return
+    table = plain_table(
+        "run", "UTC", "file", "device", "how", "median ms", "spread", "validity", "labels",
+        right=("median ms", "spread"),
+    )  # fmt: skip
+    for one in found:
+        medians = known(one.medians)
+        table.add_row(
+            one.identity[:SHORT_ID],
+            f"{one.created:%Y-%m-%d %H:%M}",
+            subject_text(one.subject),
+            device_text(one.device),
+            how_text(one.options),
+            latency_text(middle(medians), one.device),
+            percent_text(relative_spread(medians)),
+            validity_text(one.validity),
+            labels_text(one.labels),
+        )
+    print_table(table)

@@ -72,7 +72,7 @@ def runs(
 
 def _list(store: Store, selectors: Sequence[Selector], limit: int | None, output: Output) -> None:
     from .console import print_json, print_line
-    from .measurements import summary_document
+    from .measurements import print_runs, summary_document
 
     if output.json:
         print_json([summary_document(one) for one in store.select(selectors, limit=limit)])
@@ -80,47 +80,9 @@ def _list(store: Store, selectors: Sequence[Selector], limit: int | None, output
     most = limit or _MOST_LISTED
     found = store.select(selectors, limit=most + 1)
     if not output.quiet:
-        _print_list(found[:most])
+        print_runs(found[:most])
         if len(found) > most:
             print_line("there are older ones; --limit N shows more")
-
-
-def _print_list(found: Sequence[Summary]) -> None:
-    from android_harness.stats import known, middle, relative_spread
-
-    from .console import plain_table, print_line, print_table
-    from .measurements import (
-        SHORT_ID,
-        device_text,
-        how_text,
-        labels_text,
-        latency_text,
-        percent_text,
-        subject_text,
-        validity_text,
-    )
-
-    if not found:
-        print_line("nothing has been measured yet")
-        return
-    table = plain_table(
-        "run", "UTC", "file", "device", "how", "median ms", "spread", "validity", "labels",
-        right=("median ms", "spread"),
-    )  # fmt: skip
-    for one in found:
-        medians = known(one.medians)
-        table.add_row(
-            one.identity[:SHORT_ID],
-            f"{one.created:%Y-%m-%d %H:%M}",
-            subject_text(one.subject),
-            device_text(one.device),
-            how_text(one.options),
-            latency_text(middle(medians), one.device),
-            percent_text(relative_spread(medians)),
-            validity_text(one.validity),
-            labels_text(one.labels),
-        )
-    print_table(table)
 
 
 def _show(store: Store, found: Sequence[Summary], output: Output) -> None:
@@ -246,13 +208,14 @@ def _change(before: float | None, after: float | None) -> str:
 
 def _delete(store: Store, found: Sequence[Summary], yes: bool, output: Output) -> None:
     from .console import print_json, print_line
+    from .measurements import print_runs
 
     if not yes:
         if output.json:
             from converters.errors import UsageError
 
             raise UsageError("--delete with --json needs --yes")
-        _print_list(found)
+        print_runs(found)
         click.confirm(f"Delete {len(found)} of them for good?", abort=True, err=True)
     identities = [one.identity for one in found]
     store.delete(identities)

@@ -1,0 +1,52 @@
+"""One process of a runner on a device, and what it reported."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from converters.errors import DeviceError, DeviceLost
+from converters.manifest import one_line
+
+from .devices.base import Completed, Device
+from .records import Options
+from .runners.base import Job, Report, Runner
+
+# A first run on a slow phone takes seconds; this is for one that never ends.
+FIRST_RUN_LIMIT_S = 300.0
+_SLACK = 4.0  # a phone that gets warm may be that much slower than in its first run
+_START_S = 60.0  # loading and compiling a large file
+
+
+def run_job(device: Device, runner: Runner, job: Job, *, limit: float) -> Report:
+    """Raises DeviceError, in one line, for a process that did not give a whole and sane report.
+
+    It is stopped after `limit` seconds.
+    """
+    done = device.run(runner.command(job), timeout=limit)
+    try:
+        return runner.read(done.output, done.errors)
+    except DeviceLost:
+        raise
+    except DeviceError as error:
+        _refuse(device, error, done)
+
+
+def time_limit(options: Options, single: float | None) -> float:
+    """Seconds for a timed process, where a single run took `single` ms at first."""
+    if single is None:
+        return FIRST_RUN_LIMIT_S + 2 * options.min_seconds
+    runs = 1 + options.warmup + options.iterations
+    return _START_S + 2 * options.min_seconds + _SLACK * runs * single / 1e3
+
+
+def _refuse(device: Device, error: DeviceError, done: Completed) -> NoReturn:
+    how = ""
+    if done.code > 128:
+        how = f"; it was ended by signal {done.code - 128}"
+    elif done.code:
+        how = f"; it ended with exit code {done.code}"
+    # Where nothing was reported, a shell or a loader has said why.
+    last = (done.errors.strip() or done.output.strip()).rsplit("\n", 1)[-1]
+    if done.code and last and not last.startswith("{") and one_line(last) not in error.message:
+        how += f": {one_line(last)}"
+    raise DeviceError(f"{one_line(device.serial)}: {error.message}{how}") from None
