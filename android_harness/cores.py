@@ -45,10 +45,11 @@ def core_mask(cores: str | int, device: Device, threads: int) -> int:
     """
     mask = cores if isinstance(cores, int) else _cluster(cores, device)
     if mask.bit_count() < threads:
+        shown = cores if isinstance(cores, str) else f"{cores:x}"
         raise UsageError(
-            f"{one_line(device.serial)}: {threads} threads on {mask.bit_count()} cores "
-            f"(--cores {cores if isinstance(cores, str) else f'{cores:x}'})",
-            "name as many cores, or fewer --threads",
+            f"{one_line(device.serial)}: --threads {threads} is more than the cores of "
+            f"--cores {shown} ({mask.bit_count()})",
+            "name as many cores, or fewer threads",
         )
     return mask
 

@@ -54,8 +54,8 @@ class Conditions:
     battery_temperature: float | None = None
     charging: bool | None = None
     screen_on: bool | None = None
-    fixed_performance: bool | None = None  # whether Android's mode for steady clocks was asked for
     clocks: Mapping[int, Clock] = field(default_factory=dict)  # by core
+    fixed_performance: bool | None = None  # whether Android's mode for steady clocks was asked for
 
 
 @dataclass(frozen=True)

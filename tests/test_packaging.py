@@ -22,7 +22,8 @@ pytestmark = [
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "MVKIT_CACHE")  # the second is of fixtures that build runners
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True
     )

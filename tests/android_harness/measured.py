@@ -96,6 +96,7 @@ conditions = st.builds(
     charging=maybe(st.booleans()),
     screen_on=maybe(st.booleans()),
     clocks=st.dictionaries(counts, st.builds(Clock, maybe(counts), maybe(counts)), max_size=3),
+    fixed_performance=maybe(st.booleans()),
 )
 timings = st.builds(
     Timings,

@@ -48,7 +48,9 @@ class PhoneState:
         self.set("fixed-performance", "false")
         self.set("settings/global/stay_on_while_plugged_in", "0")
         for core in range(4):
-            self.set_clock(core, current=1_803_000, allowed=2_802_000 if core > 1 else 1_803_000)
+            top = 2_802_000 if core > 1 else 1_803_000
+            self.set_clock(core, current=1_803_000, allowed=top)
+            self.set_top_clock(core, top)
 
     def set(self, name: str, text: str) -> None:
         self._files.write(f"/state/{name}", f"{text}\n")
@@ -108,3 +110,11 @@ class PhoneState:
         folder = f"/sys/devices/system/cpu/cpu{core}/cpufreq"
         self._files.write(f"{folder}/scaling_cur_freq", f"{current}\n")
         self._files.write(f"{folder}/scaling_max_freq", f"{allowed}\n")
+
+    def set_top_clock(self, core: int, clock: int | None) -> None:
+        """What the hardware allows (kHz); None for a kernel that does not tell."""
+        path = f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq"
+        if clock is None:
+            self._files.path(path).unlink()
+        else:
+            self._files.write(path, f"{clock}\n")

@@ -201,7 +201,7 @@ def test_hostile_names_are_shown_on_one_line(tmp_path: Path) -> None:
 
 @postgresql_only
 def test_a_server_that_restarts_between_two_saves(postgresql: Server) -> None:
-    url = postgresql.new_database()
+    url = postgresql.new_store()
     upgrade_store(url)
     first, second = measurement(), measurement()
     with open_store(url) as store:
@@ -217,7 +217,7 @@ def test_a_server_that_restarts_during_a_save(
 ) -> None:
     """The transaction is lost, the measurement is not."""
     monkeypatch.setattr(database, "_PAUSES", (0.01,))
-    url = postgresql.new_database()
+    url = postgresql.new_store()
     upgrade_store(url)
     measured = measurement()
     tries = []
@@ -237,7 +237,7 @@ def test_a_server_that_restarts_during_a_save(
 @postgresql_only
 def test_a_server_that_stays_away(postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_PAUSES", (0.01,))
-    url = postgresql.new_database()
+    url = postgresql.new_store()
     upgrade_store(url)
     whole = measurement()
     begun = replace(whole, repeats=whole.repeats[:2], validity=None)
@@ -268,7 +268,7 @@ def test_a_server_that_stays_away(postgresql: Server, monkeypatch: pytest.Monkey
     ],
 )
 def test_what_a_server_reports(postgresql: Server, state: str, said: str) -> None:
-    url = postgresql.new_database()
+    url = postgresql.new_store()
     upgrade_store(url)
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'of no account' USING ERRCODE = '{state}'; END $$"
     with open_store(url) as store, pytest.raises(StoreError) as refused:

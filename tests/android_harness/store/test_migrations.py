@@ -87,7 +87,7 @@ def test_a_server_is_upgraded_when_that_is_asked_for(
     server: str, request: pytest.FixtureRequest, later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgresql: Server = request.getfixturevalue(server)
-    url = postgresql.new_database()
+    url = postgresql.new_store()
     with pytest.raises(StoreError, match="it has no tables yet; run `mvkit store upgrade` once"):
         open_store(url, create=True)
     assert upgrade_store(url) == (None, "0001")
@@ -111,7 +111,7 @@ def test_an_upgrade_that_fails_changes_nothing(
 ) -> None:  # fmt: skip
     where = str(tmp_path / "runs.sqlite")
     if kind == "postgresql":
-        where = request.getfixturevalue("postgresql").new_database()
+        where = request.getfixturevalue("postgresql").new_store()
         upgrade_store(where)
     with open_store(where, create=True) as store:
         store.save(measurement())

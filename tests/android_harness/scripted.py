@@ -1,0 +1,94 @@
+"""A runner that is a shell script: it speaks the protocol, and goes wrong where a test says so.
+
+It lies in the cache as a bundle that `mvkit runner build` made, so that `mvkit bench` finds it. Its
+outputs are the golden ones of one artifact, and its times tell processes apart. Shell functions
+that a test writes to the phone's /state/runner.sh are called on its way:
+
+    on_start  before anything     on_load  after loading     on_run   before the timed runs
+    on_time   for each sample, which it may change: `sample`          on_end   before the end
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from android_harness.bundles import PROGRAMS, Bundle, sources_digest, write_record
+from converters import Artifact
+from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import PIXEL
+
+# A phone for which this host builds runners, and that runs them.
+RUNS_HERE = {**PIXEL, "ro.product.cpu.abilist": "host"}
+
+_SCRIPT = """\
+here=${0%/*}
+on_start() { :; }; on_load() { :; }; on_run() { :; }; on_time() { :; }; on_end() { :; }
+if [ -n "$STATE" ] && [ -e "$STATE/runner.sh" ]; then . "$STATE/runner.sh"; fi
+input= outputs= warmup=0 iterations=1 memory= profile=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --memory) memory=1; shift; continue ;;
+        --profile) profile=1; shift; continue ;;
+        --input) [ -n "$input" ] || input=$2 ;;
+        --outputs) outputs=$2 ;;
+        --warmup) warmup=$2 ;;
+        --iterations) iterations=$2 ;;
+        --model) [ -s "$2" ] || { echo '{"event":"error","message":"no model"}'; exit 1; } ;;
+    esac
+    shift 2
+done
+at=0 lines=0
+say() { echo "$1"; lines=$((lines + 1)); }
+span() { say "{\\"event\\":\\"$1\\",\\"at\\":$at,\\"ns\\":$2}"; at=$((at + $2)); }
+on_start
+say '{"event":"runner","protocol":1,"runtime":"scripted","emulated":'"${emulated:-false}"'}'
+span load 2000000
+on_load
+span compile 3000000
+span first 4000000
+say '{"event":"delegate","name":"scripted"}'
+i=0; while [ $i -lt $warmup ]; do span warmup 1100000; i=$((i + 1)); done
+on_run
+say '{"event":"timed","count":'$iterations'}'
+i=0; while [ $i -lt $iterations ]; do
+    sample=$((1000000 + $$ % 10000)); on_time; span sample $sample; i=$((i + 1))
+done
+if [ -n "$profile" ]; then
+    say '{"event":"operator","name":"conv1","kind":"CONV_2D","ns":'$((iterations * 500000))',"calls":'$iterations'}'
+fi
+if [ -n "$outputs" ]; then
+    case=${input##*/}; case=${case%%-*}
+    for file in "$here"/expected/$case-*.bin; do
+        number=${file##*-}; cp "$file" "$outputs-$number"
+        say "{\\"event\\":\\"output\\",$(cat "${file%.bin}.json")}"
+    done
+fi
+if [ -n "$memory" ]; then say '{"event":"memory","peak_kib":20480}'; fi
+on_end
+echo '{"event":"end","lines":'$lines'}'
+"""  # noqa: E501
+
+
+def scripted_bundle(cache: Path, artifact: Artifact) -> Path:
+    """Makes the bundle in the cache folder of the kit; its place there."""
+    target = artifact.manifest.target
+    folder = cache / "runners" / "scripted" / PROGRAMS[target]
+    expected = folder / "expected"
+    expected.mkdir(parents=True)
+    (folder / "run").write_text(_SCRIPT)
+    for number, case in enumerate(artifact.golden()):
+        for position, spec in enumerate(artifact.manifest.outputs):
+            data = case.outputs[spec.name].tobytes()
+            stem = expected / f"{number}-{position}"
+            stem.with_suffix(".bin").write_bytes(data)
+            stem.with_suffix(".json").write_text(f'"bytes":{len(data)},"crc32":{zlib.crc32(data)}')
+    digest = sources_digest()
+    bundle = Bundle(folder, target, "host", "scripted", "none", digest, "2026-01-01T00:00:00+00:00")
+    write_record(bundle, folder.parent)
+    return folder
+
+
+def script(phone: FakePhone, text: str) -> None:
+    """Makes the runner on this phone go wrong; an empty text puts it right."""
+    phone.state.set("runner.sh", text)

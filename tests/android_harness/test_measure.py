@@ -1,0 +1,494 @@
+"""Measuring on a phone, emulated behind the real adb."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from android_harness import measure as measuring
+from android_harness.devices import Device, open_device
+from android_harness.measure import Request, measure
+from android_harness.records import Measurement, Options
+from android_harness.runners.choice import choose_runner
+from android_harness.store import Store, open_store
+from converters import Artifact
+from converters.errors import DeviceError, DeviceLost, StoreError, UsageError
+from tests.android_harness.scripted import RUNS_HERE, script, scripted_bundle
+from tests.fake_phone.fixtures import MakePhone
+from tests.fake_phone.phone import FakePhone
+
+QUICK = Options(warmup=1, iterations=3, min_seconds=0.0)
+FOLDER = "/data/local/tmp/mvkit"
+
+
+@pytest.fixture
+def artifact(
+    converted: Callable[..., Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Artifact:
+    found = converted("classifier")
+    scripted_bundle(tmp_path / "cache", found)
+    monkeypatch.setenv("MVKIT_CACHE", str(tmp_path / "cache"))
+    return found
+
+
+@pytest.fixture
+def request_(artifact: Artifact) -> Request:
+    return Request(artifact, choose_runner("mvkit", artifact.manifest), QUICK)
+
+
+@pytest.fixture
+def phone(fake_phone: MakePhone) -> FakePhone:
+    return fake_phone(properties=RUNS_HERE)
+
+
+@pytest.fixture
+def device(phone: FakePhone) -> Device:
+    return open_device(phone.serial)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path / "runs.sqlite", create=True) as opened:
+        yield opened
+
+
+def stored(store: Store) -> Measurement:
+    """The only measurement that there is."""
+    [summary] = store.select()
+    [found] = store.load([summary.identity])
+    return found
+
+
+def samples_of(measurement: Measurement) -> dict[int, Any]:
+    return {one.index: one.timings.samples for one in measurement.repeats}
+
+
+def left_on(phone: FakePhone) -> set[str]:
+    return {one.name for one in phone.files.path(FOLDER).iterdir()}
+
+
+KEPT = {".digests", "golden", "models", "mvkit-litert"}  # what the next command need not push
+
+
+def test_a_measurement_is_whole_and_in_the_store(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    said: list[str] = []
+    request = replace(request_, labels={"branch": "main"}, memory=True, profile=True)
+    found = measure(device, request, store, say=said.append)
+    assert stored(store) == found
+    assert (found.validity, found.reasons) == ("valid", ())
+    assert found.parity is not None and found.parity.verdict == "pass"
+    assert found.parity.max_relative_error == 0
+    assert found.subject.inputs == ("1x3x32x48 float32",)
+    assert found.subject.sha256 == request.artifact.manifest.file.sha256
+    assert found.device == device.describe() and not found.device.emulated
+    assert found.labels == {"branch": "main"}
+    assert [one.index for one in found.repeats] == [0, 1, 2, 3, 4]
+    for one in found.repeats:
+        assert one.timings.samples is not None and len(one.timings.samples) == 3
+        assert (one.timings.load, one.timings.compile, one.timings.first) == (2.0, 3.0, 4.0)
+        assert len(one.timings.warmup) == 1
+        for conditions in (one.before, one.after):
+            assert conditions.temperatures["skin/VIRTUAL-SKIN"] == 29.5
+            assert conditions.fixed_performance is True and conditions.screen_on is True
+    assert len(set(samples_of(found).values())) > 1  # processes of their own
+    assert found.peak_memory == 20.0
+    assert [(row.name, row.time) for row in found.profile] == [("conv1", 0.5)]
+    assert said == []
+    assert left_on(phone) == KEPT
+    assert phone.state.get("fixed-performance") == "false"
+
+
+def test_phases_tell_what_is_done(device: Device, request_: Request, store: Store) -> None:
+    phases: list[str] = []
+    measure(device, request_, store, phase=phases.append)
+    cases = len(request_.artifact.golden())
+    assert phases == [
+        "reading the device",
+        "pushing the runner",
+        "pushing the file",
+        "pushing the golden inputs",
+        *(f"checking outputs, {number + 1} of {cases}" for number in range(cases)),
+        *(f"repeat {number + 1} of 5" for number in range(5)),
+    ]
+
+
+def test_nothing_is_timed_when_outputs_are_wrong(
+    device: Device, request_: Request, store: Store, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "cache").rglob("0-0.bin"):
+        data = bytearray(file.read_bytes())
+        data[3] ^= 0x40  # an exponent's bit
+        file.write_bytes(data)
+        said = f'"bytes":{len(data)},"crc32":{zlib.crc32(data)}'
+        file.with_suffix(".json").write_text(said)
+    found = measure(device, request_, store)
+    assert (found.validity, found.repeats) == ("invalid", ())
+    assert found.reasons[0].startswith("parity on the device failed: relative error")
+    assert stored(store) == found
+    # It is finished: the same command measures anew.
+    assert measure(device, request_, store).identity != found.identity
+
+
+def test_a_damaged_output_is_an_error_and_no_verdict(
+    device: Device, request_: Request, store: Store, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "cache").rglob("0-0.bin"):
+        data = bytearray(file.read_bytes())
+        data[0] ^= 1
+        file.write_bytes(data)
+    with pytest.raises(DeviceError, match="an output was damaged on its way"):
+        measure(device, request_, store)
+    assert store.select() == []
+
+
+def test_a_runner_that_gives_no_outputs_leaves_parity_open(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    script(phone, "on_run() { outputs=; }")
+    found = measure(device, request_, store)
+    assert found.parity is not None and found.parity.verdict == "unverified"
+    assert found.validity == "valid" and len(found.repeats) == 5
+    assert found.reasons == (
+        "outputs on the device could not be checked: the runner wrote no outputs",
+    )
+
+
+def test_a_run_that_qemu_emulates_is_marked(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    script(phone, "emulated=true")
+    assert measure(device, request_, store).device.emulated
+    assert stored(store).device.emulated
+
+
+# What the runner does in its third repeat, and what is said. The first two are stored already.
+FAULTS = {
+    "killed": ("kill -9 $$", "the runner's report cannot be used: it ends early; it was ended by "
+               "signal 9"),
+    "fails": ('echo \'{"event":"error","message":"no memory"}\'; exit 1',
+              "the runner failed: no memory; it ended with exit code 1"),
+    "garbage": ("head -c 3000 /dev/urandom; exit 0", "the runner's report cannot be used"),
+    "wrong end": ("lines=99", "the runner's report cannot be used: lines of it were lost"),
+    "cut": ('echo \'{"event":"end","lin\'; exit 0', "a line of it is damaged"),
+    "NaN": ('echo \'{"event":"sample","at":NaN,"ns":1}\'', "a line of it is damaged"),
+    "clock": ("at=0", "its clock went backwards"),
+    "library": ("echo 'libLiteRt.so: cannot open shared object file' >&2; exit 127",
+                "it ended with exit code 127: libLiteRt.so: cannot open shared object file"),
+}  # fmt: skip
+
+
+def in_the_third_repeat(fault: str, where: str = "on_run") -> str:
+    """A script that does something once: when two repeats have been measured."""
+    return f"""
+    count() {{ read n <"$STATE/count" || n=0; n=$((n + 1)); echo $n >"$STATE/count"; }}
+    {where}() {{ [ -z "$outputs" ] || return 0; count; [ $n -ne 3 ] || {{ {fault.strip()}; }}; }}
+    """
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_runner_that_goes_wrong_costs_one_repeat(
+    device: Device, phone: FakePhone, request_: Request, store: Store, fault: str
+) -> None:
+    text, message = FAULTS[fault]
+    script(phone, in_the_third_repeat(text))
+    with pytest.raises(DeviceError) as caught:
+        measure(device, request_, store)
+    assert message in str(caught.value) and str(caught.value).startswith(phone.serial)
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    half = stored(store)
+    assert (half.validity, set(samples_of(half))) == (None, {0, 1})
+    assert left_on(phone) == KEPT and phone.state.get("fixed-performance") == "false"
+    said: list[str] = []
+    found = measure(device, request_, store, say=said.append)
+    assert said == [
+        f"{phone.serial}: going on with run {half.identity[:8]}, 2 of 5 repeats are done"
+    ]
+    assert found.identity == half.identity and found.validity == "valid"
+    assert found.repeats[:2] == half.repeats
+    assert stored(store) == found
+
+
+def test_one_that_hangs_is_stopped(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(measuring, "time_limit", lambda options, single: 1.0)
+    script(phone, in_the_third_repeat("sleep 100"))
+    with pytest.raises(DeviceError, match=r"it did not end within 1 s; it was stopped"):
+        measure(device, request_, store)
+    assert device.stop_leftovers() == 0
+    assert set(samples_of(stored(store))) == {0, 1}
+
+
+def test_one_that_prints_without_end_is_stopped(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("android_harness.devices.following.OUTPUT_LIMIT", 2**20)
+    script(phone, in_the_third_repeat("cat /dev/zero"))
+    with pytest.raises(DeviceError, match=r"it printed more than 1 MiB; it was stopped"):
+        measure(device, request_, store)
+    assert device.stop_leftovers() == 0
+
+
+@pytest.mark.parametrize(
+    ("abis", "message"),
+    [
+        ("riscv64", "no runner can be built for a device with riscv64"),
+        ("arm64-v8a", "there is no runner of tflite files for arm64-v8a; build it with"),
+    ],
+)
+def test_a_phone_without_a_runner(
+    fake_phone: MakePhone, request_: Request, store: Store, abis: str, message: str
+) -> None:
+    phone = fake_phone(properties={**RUNS_HERE, "ro.product.cpu.abilist": abis})
+    with pytest.raises(UsageError, match=message):
+        measure(open_device(phone.serial), request_, store)
+    assert store.select() == []
+
+
+def test_a_runner_of_another_processor_is_told(
+    device: Device, request_: Request, store: Store, tmp_path: Path
+) -> None:
+    [run] = (tmp_path / "cache").rglob("run")
+    run.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    with pytest.raises(DeviceError, match=r"it is empty; it ended with exit code \d+: .*run"):
+        measure(device, request_, store)
+
+
+THROTTLE = """
+    file="$STATE/dumpsys/thermalservice"
+    sed 's/^Thermal Status: 0/Thermal Status: 2/' "$file" >"$file.new"; mv "$file.new" "$file"
+"""
+
+
+def test_throttling_that_starts_half_way_makes_it_invalid(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    script(phone, in_the_third_repeat(THROTTLE, "on_end"))
+
+    def phase(what: str) -> None:
+        if "throttled" in what:  # it cools down while it is waited for
+            phone.state.set_temperatures(skin=29.5)
+
+    found = measure(device, request_, store, phase=phase)
+    assert found.validity == "invalid"
+    assert found.reasons == ("repeat 2: throttled: thermal status 2",)
+    assert len(found.repeats) == 5
+
+
+def test_a_phone_that_never_cools_down(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(measuring, "COOLING_LIMIT_S", 0.0)
+    phone.state.set_temperatures(skin=41.0)
+    request = replace(request_, options=replace(QUICK, max_temperature=35.0))
+    with pytest.raises(DeviceError, match=r"still 41.0 °C warm \(skin/VIRTUAL-SKIN; limit 35"):
+        measure(device, request, store)
+    assert samples_of(stored(store)) == {}
+    assert phone.state.get("fixed-performance") == "false"
+
+
+def test_an_empty_battery(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    phone.state.set_battery(level=9)
+    with pytest.raises(DeviceError, match="its battery is at 9%; charge it to 15%"):
+        measure(device, request_, store)
+    phone.state.set_battery(level=15)
+    assert measure(device, request_, store).validity == "valid"
+    assert len(store.select()) == 1
+
+
+LOSSES = [
+    *((where, what, after) for where in ("push", "pull") for what in ("disconnect", "reboot")
+      for after in (0, 300)),
+    *(("shell", what, 300) for what in ("disconnect", "reboot", "close")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("where", "what", "after"), LOSSES)
+def test_a_phone_that_comes_back_is_gone_on_with(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    where: Any, what: Any, after: int,
+) -> None:  # fmt: skip
+    phone.fault(where, what, after=after)
+    said: list[str] = []
+    found = measure(device, request_, store, say=said.append)
+    assert found.validity == "valid" and stored(store) == found
+    assert len(said) <= 1 and all("waiting for it" in line for line in said)
+    assert left_on(phone) == KEPT and phone.state.get("fixed-performance") == "false"
+
+
+def test_a_reboot_in_a_repeat_changes_settings_again(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    script(phone, in_the_third_repeat("touch $STATE/reboot; sleep 20"))
+    seen = phone.files.path("/state/reboot")
+
+    def reboot() -> None:
+        while not seen.exists():
+            time.sleep(0.02)
+        phone.reboot()
+
+    thread = threading.Thread(target=reboot)
+    thread.start()
+    found = measure(device, request_, store)
+    thread.join()
+    assert all(one.after.fixed_performance for one in found.repeats)
+    assert len(found.repeats) == 5 and found.validity == "valid"
+    assert phone.state.get("fixed-performance") == "false"
+
+
+def test_a_phone_that_stays_away(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(measuring, "RETURN_LIMIT_S", 0.1)
+    monkeypatch.setattr("android_harness.settings._RETURN", 0.1)
+    script(phone, in_the_third_repeat("touch $STATE/go; sleep 20"))
+    seen = phone.files.path("/state/go")
+
+    def go() -> None:
+        while not seen.exists():
+            time.sleep(0.02)
+        phone.vanish()
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    said: list[str] = []
+    with pytest.raises(DeviceLost, match="the same command goes on with what is stored"):
+        measure(device, request_, store, say=said.append)
+    thread.join()
+    assert any("not put back: fixed performance mode" in line for line in said)
+    half = stored(store)
+    assert set(samples_of(half)) == {0, 1}
+    phone.come_back()
+    device.wait(20)
+    found = measure(device, request_, store)
+    assert found.identity == half.identity and found.repeats[:2] == half.repeats
+    assert left_on(phone) == KEPT and phone.state.get("fixed-performance") == "false"
+    assert device.stop_leftovers() == 0
+
+
+def test_adb_s_server_may_be_killed(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    from tests.fake_phone.fixtures import adb
+
+    script(phone, in_the_third_repeat("touch $STATE/kill; sleep 20"))
+    seen = phone.files.path("/state/kill")
+
+    def kill() -> None:
+        while not seen.exists():
+            time.sleep(0.02)
+        adb("kill-server")
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    found = measure(device, request_, store)
+    thread.join()
+    assert found.validity == "valid" and len(found.repeats) == 5
+    assert left_on(phone) == KEPT
+
+
+def test_a_store_that_stops_taking_repeats(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    save = store.save
+
+    def full(measurement: Measurement) -> None:
+        if len(measurement.repeats) == 3:
+            raise StoreError("its disk is full")
+        save(measurement)
+
+    monkeypatch.setattr(store, "save", full)
+    with pytest.raises(StoreError):
+        measure(device, request_, store)
+    assert set(samples_of(stored(store))) == {0, 1}
+    assert left_on(phone) == KEPT and phone.state.get("fixed-performance") == "false"
+    monkeypatch.undo()
+
+
+def test_other_options_are_another_measurement(
+    device: Device, phone: FakePhone, request_: Request, store: Store
+) -> None:
+    script(phone, in_the_third_repeat("exit 1"))
+    with pytest.raises(DeviceError):
+        measure(device, request_, store)
+    script(phone, "")
+    for options in (replace(QUICK, threads=2), replace(QUICK, repeats=1)):
+        measure(device, replace(request_, options=options), store)
+    measure(device, replace(request_, labels={"x": "y"}), store)
+    assert len(store.select()) == 4
+
+
+@pytest.mark.slow
+def test_two_hundred_disconnections(
+    device: Device, phone: FakePhone, request_: Request, store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """No finished repeat is lost, none doubled, and nothing is left on the phone."""
+    request = replace(request_, options=replace(QUICK, repeats=1000))
+    chance = random.Random(1)
+    kept: dict[str, dict[int, Any]] = {}
+    save = store.save
+
+    def save_and_note(measurement: Measurement) -> None:
+        save(measurement)
+        kept.setdefault(measurement.identity, {}).update(samples_of(measurement))
+
+    monkeypatch.setattr(store, "save", save_and_note)
+    left = 200
+    running = True
+
+    def pull_the_cable() -> None:
+        nonlocal left
+        while left and running:
+            time.sleep(chance.uniform(0.02, 0.6))
+            phone.disconnect()
+            left -= 1
+
+    thread = threading.Thread(target=pull_the_cable)
+    thread.start()
+
+    def enough(what: str) -> None:
+        if not left:
+            raise KeyboardInterrupt
+
+    try:
+        while True:
+            try:
+                measure(device, request, store, phase=enough)
+            except DeviceLost:
+                continue  # too often in a row: the user calls the command again
+    except KeyboardInterrupt:
+        pass
+    finally:
+        running = False
+        thread.join()
+    assert left == 0
+    found = stored(store)
+    assert kept == {found.identity: samples_of(found)}
+    assert [one.index for one in found.repeats] == list(range(len(found.repeats)))
+    assert len(found.repeats) >= 20  # it came on meanwhile
+    finished = replace(request, options=replace(QUICK, repeats=1000))
+    monkeypatch.setattr(measuring, "assess", lambda measurement: ("valid", ()))
+    script(phone, "exit 1")
+    with pytest.raises(DeviceError):
+        measure(device, finished, store)
+    assert samples_of(stored(store)) == kept[found.identity]
+    assert left_on(phone) == KEPT and device.stop_leftovers() == 0
+    assert phone.state.get("fixed-performance") == "false"
