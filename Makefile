@@ -8,6 +8,7 @@ MVKIT := $(BIN)/mvkit
 
 # Debian packages and a command of each: the real adb, and the shell and tools of a phone; compilers
 # of the native runners, for this machine and for 64-bit Arm, and what runs the latter; a database.
+# Shell and tools of a phone for 64-bit Arm are fetched by the tests, and installed nowhere.
 PACKAGES := adb=adb mksh=mksh toybox=toybox \
 	cmake=cmake g++=c++ g++-aarch64-linux-gnu=aarch64-linux-gnu-g++ \
 	qemu-user-static=qemu-aarch64-static postgresql=pg_lsclusters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from converters import Artifact, convert, load_artifact
 from converters.recipe import Recipe
 from converters.targets import complete, target_named
 from tests.networks import Case, make_case
+from tests.session import session_folder
 
 torch.set_num_threads(1)  # two test processes share two cores
 # A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt.
@@ -32,7 +32,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifac
     `target` is a name or a recipe, TFLite by default. All test processes share one folder; the
     files in it must not be changed.
     """
-    cache = _session_folder(tmp_path_factory, "artifacts")
+    cache = session_folder(tmp_path_factory, "artifacts")
 
     def get(name: str, target: str | Recipe = "tflite") -> Artifact:
         recipe = complete(target if isinstance(target, Recipe) else Recipe(target))
@@ -62,7 +62,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
     Commands find it, too: MVKIT_CACHE is the folder that all test processes share.
     """
-    cache = _session_folder(tmp_path_factory, "cache")
+    cache = session_folder(tmp_path_factory, "cache")
 
     def get(target: str, abi: str = "host") -> Bundle:
         with FileLock(cache / f"{target}-{abi}.lock"):
@@ -71,16 +71,6 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVKIT_CACHE", str(cache))
         yield get
-
-
-def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    """A folder of all test processes of this session."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder = folder / name
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.fixture

@@ -6,9 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_phone.fixtures import adb_server, fake_phone, phone
+from tests.fake_phone.fixtures import (
+    adb_server,
+    arm64_programs,
+    arm64_tier,
+    fake_phone,
+    phone,
+    tier,
+    tiered_phone,
+)
 
-__all__ = ["adb_server", "fake_phone", "phone"]
+__all__ = [
+    "adb_server",
+    "arm64_programs",
+    "arm64_tier",
+    "fake_phone",
+    "phone",
+    "tier",
+    "tiered_phone",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -4,25 +4,26 @@
         subprocess.run(["adb", "connect", phone.serial])
 
 It serves in a thread of its own; every method may be called from any thread. Its files are a
-folder of this host and its programs run on this host's processor: right for everything but
-latency.
+folder of this host. Its programs run on this host's processor, or with another userland
+(`arm64.py`) on an emulated one: right for everything but latency.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from . import sync, userland
+from . import sync
 from .connection import Connection, Stream
 from .faults import Fault, Faults, ServiceFailed, What, Where
 from .files import PhoneFiles
 from .shell import Shell
 from .state import PIXEL, PhoneState
+from .userland import HostUserland, Userland
 
 Features = Literal["none", "v1", "v2"]
 _FEATURES = {
@@ -37,6 +38,7 @@ class FakePhone:
         self,
         folder: Path,
         *,
+        userland: Callable[[PhoneFiles], Userland] = HostUserland,
         features: Features = "v2",
         properties: Mapping[str, str] = PIXEL,
         trusted: bool = True,
@@ -44,14 +46,14 @@ class FakePhone:
     ) -> None:
         """`trusted` says whether the phone knows the host's key already; see `accept`."""
         self.files = PhoneFiles(folder)
-        userland.install(self.files)
+        self._userland = userland(self.files)
         self.files.path("/data/local/tmp").mkdir(parents=True)
         self.state = PhoneState(self.files, properties)
         self.faults = Faults()
         self._features = features
         self._trusted = trusted
         self._reboot_seconds = reboot_seconds
-        self._shell = Shell(userland.interpreter(), userland.environment(self.files), str(folder))
+        self._shell = Shell(self._userland, str(folder))
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -146,7 +148,7 @@ class FakePhone:
             await sync.serve(stream, self.files, reached)
         elif serve is not None:
             stream.opened()
-            await serve(stream, self.files.translate(argument), output)
+            await serve(stream, self._userland.translate(argument), output)
 
     def _shell_service(self, kind: str) -> Any:
         if kind.startswith("shell,v2"):
@@ -202,5 +204,6 @@ class FakePhone:
             self._returning.cancel()
         await self._go()
         await self._shell.kill_all()
+        self._userland.close()
         while self._connections:
             await asyncio.sleep(0.01)

@@ -15,11 +15,12 @@ import pty
 import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from .connection import Stream
 from .faults import What
+from .userland import Userland
 
 _CHUNK = 2**16
 _OUT, _ERR, _EXIT = 1, 2, 3
@@ -30,8 +31,8 @@ Reached = Callable[[int], Awaitable[What | None]]  # bytes of output so far
 class Shell:
     """Starts commands, and knows which of them run."""
 
-    def __init__(self, interpreter: str, environment: Mapping[str, str], folder: str) -> None:
-        self._interpreter, self._environment, self._folder = interpreter, environment, folder
+    def __init__(self, userland: Userland, folder: str) -> None:
+        self._userland, self._folder = userland, folder
         self._sessions: dict[int, asyncio.subprocess.Process] = {}
 
     async def serve_v2(self, stream: Stream, command: str, reached: Reached) -> None:
@@ -109,13 +110,13 @@ class Shell:
         self, command: str, *, stdin: int, stdout: int, stderr: int
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
-            self._interpreter,
+            *self._userland.interpreter,
             "-c",
             command,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=self._environment,
+            env=self._userland.environment,
             cwd=self._folder,
             start_new_session=True,
         )

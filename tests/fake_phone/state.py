@@ -25,6 +25,9 @@ PIXEL = {
     "sys.boot_completed": "1",
 }
 
+_CPU = "/sys/devices/system/cpu"
+_CORES = 4
+
 _POWER = """POWER MANAGER (dumpsys power)
 
 Power Manager State:
@@ -47,7 +50,9 @@ class PhoneState:
         self.set("wakefulness", "Awake")
         self.set("fixed-performance", "false")
         self.set("settings/global/stay_on_while_plugged_in", "0")
-        for core in range(4):
+        for which in ("possible", "present"):  # XNNPACK does not start without them
+            files.write(f"{_CPU}/{which}", f"0-{_CORES - 1}\n")
+        for core in range(_CORES):
             top = 2_802_000 if core > 1 else 1_803_000
             self.set_clock(core, current=1_803_000, allowed=top)
             self.set_top_clock(core, top)
@@ -107,13 +112,13 @@ class PhoneState:
 
     def set_clock(self, core: int, *, current: int, allowed: int) -> None:
         """In kHz."""
-        folder = f"/sys/devices/system/cpu/cpu{core}/cpufreq"
+        folder = f"{_CPU}/cpu{core}/cpufreq"
         self._files.write(f"{folder}/scaling_cur_freq", f"{current}\n")
         self._files.write(f"{folder}/scaling_max_freq", f"{allowed}\n")
 
     def set_top_clock(self, core: int, clock: int | None) -> None:
         """What the hardware allows (kHz); None for a kernel that does not tell."""
-        path = f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq"
+        path = f"{_CPU}/cpu{core}/cpufreq/cpuinfo_max_freq"
         if clock is None:
             self._files.path(path).unlink()
         else:

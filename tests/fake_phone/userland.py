@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from .files import PhoneFiles
 
 BIN = "/system/bin"
 
 # What Android's shell has from toybox, as far as the harness and its tests call it.
-_APPLETS = (
-    "cat", "chmod", "cp", "dd", "echo", "env", "false", "find", "grep", "head", "kill", "ln", "ls",
+APPLETS = (
+    "cat", "chmod", "cp", "echo", "env", "false", "find", "grep", "head", "kill", "ln", "ls",
     "mkdir", "mv", "printf", "pwd", "readlink", "rm", "rmdir", "sed", "sha256sum", "sleep", "sort",
-    "stat", "tail", "taskset", "touch", "tr", "true", "wc", "xargs", "yes",
+    "stat", "tail", "taskset", "touch", "true", "uname", "wc", "xargs", "yes",
 )  # fmt: skip
 
 _SCRIPTS = {
@@ -54,24 +55,53 @@ _SCRIPTS = {
 }
 
 
-def interpreter() -> str:
-    """Android's shell is mksh."""
-    return shutil.which("mksh") or "/bin/sh"
+class Userland(Protocol):
+    """A phone's programs, and how they are started."""
+
+    @property
+    def interpreter(self) -> Sequence[str]:
+        """What starts the phone's shell, on this host."""
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+    def translate(self, command: str) -> str:
+        """A shell command with the paths that its files have for these programs."""
+
+    def close(self) -> None: ...
 
 
-def install(files: PhoneFiles) -> None:
-    folder = files.path(BIN)
-    folder.mkdir(parents=True)
-    toybox = shutil.which("toybox")
-    known = subprocess.check_output([toybox], text=True).split() if toybox else []
-    for applet in _APPLETS:
-        program = toybox if applet in known else shutil.which(applet)
-        assert program is not None, applet
-        (folder / applet).symlink_to(program)
-    (folder / "sh").symlink_to(interpreter())
+class HostUserland:
+    """Programs of this host, on its processor."""
+
+    def __init__(self, files: PhoneFiles) -> None:
+        self._files = files
+        shell = shutil.which("mksh") or "/bin/sh"  # Android's shell is mksh
+        folder = files.path(BIN)
+        folder.mkdir(parents=True)
+        toybox = shutil.which("toybox")
+        known = subprocess.check_output([toybox], text=True).split() if toybox else []
+        for applet in APPLETS:
+            program = toybox if applet in known else shutil.which(applet)
+            assert program is not None, applet
+            (folder / applet).symlink_to(program)
+        (folder / "sh").symlink_to(shell)
+        install_scripts(files, shell)
+        self.interpreter = (shell,)
+        self.environment = {
+            "PATH": str(folder),
+            "STATE": str(files.path("/state")),
+            "HOME": "/",
+        }
+
+    def translate(self, command: str) -> str:
+        return self._files.translate(command)
+
+    def close(self) -> None:
+        pass
+
+
+def install_scripts(files: PhoneFiles, shell: str) -> None:
+    """The stand-ins, for a shell at this path."""
     for name, text in _SCRIPTS.items():
-        files.write(f"{BIN}/{name}", f"#!{interpreter()}\n{text}", mode=0o755)
-
-
-def environment(files: PhoneFiles) -> Mapping[str, str]:
-    return {"PATH": str(files.path(BIN)), "STATE": str(files.path("/state")), "HOME": "/"}
+        files.write(f"{BIN}/{name}", f"#!{shell}\n{text}", mode=0o755)

@@ -1,7 +1,8 @@
-"""Runners for 64-bit Arm, run with QEMU's user mode: real Arm inference, marked as emulated.
+"""Runners for 64-bit Arm, started with QEMU's user mode: real Arm inference, marked as emulated.
 
-Skipped, with the reason, where the emulator, the cross compiler or the vendors' packages for Arm
-are not to be had.
+It needs less of the kernel than the phone of test_tiers.py, whose shell is Arm's, too. Skipped,
+with the reason, where the emulator, the cross compiler or the vendors' packages for Arm are not to
+be had.
 """
 
 from __future__ import annotations
@@ -18,17 +19,7 @@ from android_harness.runners.base import Job
 from converters import Artifact
 from converters.errors import UsageError
 from tests.android_harness.runners.native import QUICK, raw_inputs, raw_outputs, report
-
-# LiteRT reads it, and crashes where it finds another processor's.
-CPUINFO = """\
-processor\t: 0
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x0
-CPU part\t: 0xd07
-CPU revision\t: 0
-"""
+from tests.fake_phone.arm64 import CPUINFO
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +46,7 @@ def test_outputs_on_arm_are_the_golden_ones(
     case = artifact.golden()[0]
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(CPUINFO)
-    # The host's shell cannot be told from the device's here: QEMU starts what `run` would.
+    # This host's shell cannot start Arm programs: QEMU starts what `run` would.
     loader = f"{bundle.path.name}/ld-linux-aarch64.so.1"
     start = [emulator, loader, "--library-path", bundle.path.name]
     job = Job(
