@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from converters.manifest import one_line
+from converters.errors import one_line
 
 from .records import Measurement
 from .stats import known, repeat_median

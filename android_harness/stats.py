@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.manifest import one_line
+from converters.errors import one_line
 
 from .records import Conditions, Measurement, Repeat, Validity
 

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
 from ..conditions import ANDROID_SCRIPT, parse_conditions
 from ..records import Conditions, DeviceInfo

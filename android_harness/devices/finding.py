@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from converters.errors import MvkitError, UsageError
-from converters.manifest import one_line
+from converters.errors import MvkitError, UsageError, one_line
 
 from ..records import Conditions, DeviceInfo
 from .adb import AdbDevice
