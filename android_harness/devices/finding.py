@@ -99,9 +99,8 @@ def _opened(listed: Listed) -> AdbDevice:
 def _look(listed: Listed) -> Seen:
     if listed.state != "ready":
         return Seen(listed.serial, listed.state, listed.advice)
-    device = AdbDevice(listed.serial)
     try:
-        return Seen(listed.serial, "ready", None, device.describe(), device.conditions())
+        return Seen(listed.serial, "ready", None, *AdbDevice(listed.serial).look())
     except MvkitError as error:
         return Seen(listed.serial, "no answer", str(error))
 

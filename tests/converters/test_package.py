@@ -8,7 +8,7 @@ from types import FunctionType
 import pytest
 
 import converters
-import converters.conversion  # noqa: F401  (a submodule puts itself into its package's names)
+import converters.conversion
 from converters import convert
 from tests.mobilevit_kit.cli.test_startup import imported_by
 
