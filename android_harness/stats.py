@@ -21,7 +21,7 @@ from .records import Conditions, Measurement, Repeat, Validity
 
 CONFIDENCE = 0.95
 # Standard deviation of the repeats' medians, relative to their mean. Up to it five repeats on each
-# side show a slowdown of 5% (benchmarks/harness_store.py).
+# side show a slowdown of 5% (docs/harness.md).
 SPREAD_BOUND = 0.015
 _RESAMPLES = 9999
 _LEAST_FOR_P90 = 10  # samples: with fewer it would be the largest of them
