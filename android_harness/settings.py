@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from converters.errors import DeviceError, DeviceLost, one_line
 
 from .devices.base import Device
+from .interruption import shielded
 
 RECORD = ".settings.json"
 
@@ -102,7 +103,8 @@ def changed(
         yield tuple(taken)
     finally:
         if known:
-            _put_back_or_say(device, tuple(known), say)
+            with shielded():
+                _put_back_or_say(device, tuple(known), say)
 
 
 def put_back(device: Device) -> list[str]:

@@ -46,22 +46,29 @@ def measure_all(
     """
     outcomes: dict[str, list[Outcome]] = {device.serial: [] for device in devices}
 
-    def work(device: Device) -> None:
+    # Not Thread.join: up to Python 3.12 one that Ctrl-C interrupts takes its thread for ended.
+    ended = [threading.Event() for _ in devices]
+
+    def work(device: Device, end: threading.Event) -> None:
         try:
             _measure_on(device, requests, store, listener, outcomes[device.serial].append)
         except KeyboardInterrupt:
-            return  # of the main thread, which raises its own
+            pass  # of the main thread, which raises its own
+        finally:
+            end.set()
 
-    threads = [threading.Thread(target=work, args=(device,)) for device in devices]
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in zip(devices, ended, strict=True)
+    ]
     for thread in threads:
         thread.start()
     try:
-        _join(threads)
+        _wait_for(ended)
     except BaseException:
         listener.say("stopping; what was measured is stored")
         for thread in threads:
             interrupt(thread)
-        _join(threads)
+        _wait_for(ended)
         raise
     return [one for device in devices for one in outcomes[device.serial]]
 
@@ -97,6 +104,6 @@ def _measured(device: Device, request: Request, store: Store, listener: Listener
     return Outcome(device.serial, request, found)
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
+def _wait_for(events: Sequence[threading.Event]) -> None:
+    for event in events:
+        event.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_all_of_them_and_puts_settings_back(
         while not all(phone.files.path("/state/here").exists() for phone in phones):
             time.sleep(0.02)
         assert [phone.state.get("fixed-performance") for phone in phones] == ["true", "true"]
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
