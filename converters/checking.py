@@ -71,12 +71,14 @@ def check_file(
     twin: Twin | None = None,
     timed_runs: int = 0,
     time_limit_s: float = TIME_LIMIT_S,
+    warm: bool = False,
 ) -> CheckedFile:
     """Runs `file` on the golden inputs in a child process and judges what it returns.
 
     `labels` are the names of the first output's classes; a file that answers with one of them has
     to name the largest. An fp16 file also has to be its `twin`, rounded. With several runtimes the
-    verdict is the worst, and the metrics are those of the runtime that gave it.
+    verdict is the worst, and the metrics are those of the runtime that gave it. `warm` is that of
+    `run_file`.
 
     Raises RuntimeFailure when a runtime cannot run the file at all.
     """
@@ -84,7 +86,7 @@ def check_file(
         tolerance = parity.TOLERANCES[recipe.precision].relative_error
         return CheckedFile(ParityRecord("unverified", "not checked: --no-verify", tolerance))
     checks = [
-        _run(file, golden, recipe, kind, labels, timed_runs, time_limit_s)
+        _run(file, golden, recipe, kind, labels, timed_runs, time_limit_s, warm)
         for kind in runtimes_of(recipe, runtime)
     ]
     checked = min(checks, key=lambda check: _ORDER.index(check.parity.verdict))
@@ -107,6 +109,7 @@ def _run(
     labels: Sequence[str] | None,
     timed_runs: int,
     time_limit_s: float,
+    warm: bool,
 ) -> CheckedFile:
     names = list(golden[0].outputs) if golden else []
     try:
@@ -118,6 +121,7 @@ def _run(
             outputs=names,
             timed_runs=0 if kind in _ESTIMATES else timed_runs,
             time_limit_s=time_limit_s,
+            warm=warm,
         )
     except UnverifiableError as error:
         tolerance = parity.TOLERANCES[recipe.precision].relative_error

@@ -41,6 +41,7 @@ from .manifest import (
 from .preprocessing import Preprocessing
 from .recipe import Recipe
 from .runtimes.base import TIME_LIMIT_S
+from .runtimes.warm import warm_children
 from .targets import complete, target_named
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def convert(
             )  # fmt: skip
             twin = Twin(made.path, made.parity.verdict)
 
+        if verify:
+            warm_children()  # which are ready when the file is
         with staging(directory) as stage:
             staged = stage / file.name
             progress("converting")
@@ -207,6 +210,7 @@ def convert(
                     twin=twin,
                     timed_runs=TIMED_RUNS if time_on_host else 0,
                     time_limit_s=time_limit_s,
+                    warm=True,
                 )
             except RuntimeFailure as error:  # which names the file under its staging name
                 message = error.message.replace(str(staged), f"the new {file.name}")

@@ -92,11 +92,13 @@ def run_file(
     threads: int = 1,
     timed_runs: int = 0,
     time_limit_s: float = TIME_LIMIT_S,
+    warm: bool = False,
 ) -> FileRun:
     """Runs `file` on each set of inputs in a child process.
 
     `kind` names the runtime (`tflite`); `inputs` and `outputs` are the names in order, for a file
-    that has none. `timed_runs` more runs of the first case give a rough latency.
+    that has none. `timed_runs` more runs of the first case give a rough latency. `warm` takes a
+    child that has torch loaded already, if `warm_children` of `warm` was called before.
 
     Raises RuntimeFailure when the runtime refuses the file, crashes, answers with something else
     or passes the limits on time and memory; UnverifiableError when it knows that it cannot judge
@@ -124,6 +126,7 @@ def run_file(
             file,
             time_limit_s,
             "the runtime refuses this file",
+            warm=warm,
         )
         try:
             return _read_run(answer, returned, len(cases))
@@ -140,7 +143,13 @@ def memory_limit() -> int:
 
 
 def ask_child(
-    module: str, request: Mapping[str, Any], file: Path, time_limit_s: float, refusal: str
+    module: str,
+    request: Mapping[str, Any],
+    file: Path,
+    time_limit_s: float,
+    refusal: str,
+    *,
+    warm: bool = False,
 ) -> dict[str, Any]:
     """What `module`, run as a process of its own with `request`, says of `file`.
 
@@ -151,7 +160,7 @@ def ask_child(
     limits = {"time_limit_s": time_limit_s, "memory_limit": memory_limit()}
     # -P: a folder called `converters` where the command was started must not be imported.
     command = [sys.executable, "-P", "-m", module, json.dumps({**request, **limits})]
-    answer = _answer(command, file, time_limit_s)
+    answer = _answer(command, file, time_limit_s, warm)
     try:
         failure = _failure(answer, file, refusal)
     except Exception as error:
@@ -180,10 +189,13 @@ def _unreadable(file: Path, error: Exception) -> RuntimeFailure:
     return RuntimeFailure(f"{file}: the runtime's answer cannot be read: {reason}")
 
 
-def _answer(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str, Any]:
+def _answer(command: Sequence[str], file: Path, time_limit_s: float, warm: bool) -> dict[str, Any]:
+    from . import warm as forked
+
+    run = forked.run_group if warm else run_group
     # Into files: a pipe would stay open, and be waited for, as long as any grandchild lives.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
-        code = _run_group(command, file, time_limit_s, output, log)
+        code = run(command, file, time_limit_s, output, log)
         if code < 0:
             hint = "perhaps for want of memory" if -code == signal.SIGKILL else None
             raise RuntimeFailure(f"{file}: the runtime crashed ({_signal_name(-code)})", hint)
@@ -201,7 +213,7 @@ def _answer(command: Sequence[str], file: Path, time_limit_s: float) -> dict[str
     )
 
 
-def _run_group(
+def run_group(
     command: Sequence[str], file: Path, time_limit_s: float, output: IO[bytes], log: IO[bytes]
 ) -> int:
     """The exit code of a command that is gone when this returns, with all that it started."""
@@ -215,14 +227,18 @@ def _run_group(
     try:
         return process.wait(time_limit_s)
     except subprocess.TimeoutExpired:
-        raise RuntimeFailure(
-            f"{file}: the runtime did not finish within {time_limit_s:g} s and was stopped"
-        ) from None
+        raise overdue(file, time_limit_s) from None
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.wait()
+
+
+def overdue(file: Path, time_limit_s: float) -> RuntimeFailure:
+    return RuntimeFailure(
+        f"{file}: the runtime did not finish within {time_limit_s:g} s and was stopped"
+    )
 
 
 def _tail(stream: IO[bytes]) -> list[str]:

@@ -87,9 +87,15 @@ def save(form: Form, path: Path, recipe: Recipe) -> Route:
 
     _check_inputs(form, recipe)
     dtypes = {getattr(torch, a): getattr(torch, b) for a, b in FILE_DTYPES.items()}
-    traced = coreml_trace.Traced(form.module, form, dtypes)
-    traced.check_flexible(recipe)
-    model = _convert(form, traced, path, recipe)
+    # coremltools collects garbage again and again, and so many new objects as in a trace set Python
+    # off; what was there before is none of it.
+    gc.freeze()
+    try:
+        traced = coreml_trace.Traced(form.module, form, dtypes)
+        traced.check_flexible(recipe)
+        model = _convert(form, traced, path, recipe)
+    finally:
+        gc.unfreeze()
     coreml_package.finish(model.get_spec(), path, form, recipe)
     return Route("coremltools")
 
@@ -130,7 +136,7 @@ def _convert(form: Form, traced: Traced, path: Path, recipe: Recipe) -> Any:
     import numpy as np
     import torch
 
-    from . import coreml_operators
+    from . import coreml_operators, coreml_passes
 
     coreml_operators.register()
     passes = ct.PassPipeline()
@@ -141,22 +147,20 @@ def _convert(form: Form, traced: Traced, path: Path, recipe: Recipe) -> Any:
         ct.TensorType(name=name, dtype=np.int32 if y.dtype == torch.int32 else np.float32)
         for name, y in zip(form.output_names, traced.results, strict=True)
     ]
-    # coremltools collects garbage again and again; what was there before is none of it.
-    gc.freeze()
+    precision = ct.precision.FLOAT16 if recipe.precision == "fp16" else ct.precision.FLOAT32
     try:
-        return ct.convert(
-            traced.graph,
-            inputs=_input_types(form, recipe),
-            outputs=results,
-            convert_to="mlprogram",
-            minimum_deployment_target=getattr(ct.target, str(recipe.minimum_deployment_target)),
-            compute_precision=ct.precision.FLOAT16
-            if recipe.precision == "fp16"
-            else ct.precision.FLOAT32,
-            pass_pipeline=passes,
-            package_dir=str(path),
-            skip_model_load=True,
-        )
+        with coreml_passes.unwatched():
+            return ct.convert(
+                traced.graph,
+                inputs=_input_types(form, recipe),
+                outputs=results,
+                convert_to="mlprogram",
+                minimum_deployment_target=getattr(ct.target, str(recipe.minimum_deployment_target)),
+                compute_precision=precision,
+                pass_pipeline=passes,
+                package_dir=str(path),
+                skip_model_load=True,
+            )
     except OSError:
         raise  # the disk, not the module
     except Exception as error:
@@ -168,8 +172,6 @@ def _convert(form: Form, traced: Traced, path: Path, recipe: Recipe) -> Any:
             f"{one_line(reason, 300)}",
             "--debug shows all of it",
         ) from error
-    finally:
-        gc.unfreeze()
 
 
 def _input_types(form: Form, recipe: Recipe) -> list[Any]:
