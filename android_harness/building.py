@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from converters.artifact import hash_file, staging
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 from .bundles import (
     PROGRAMS,

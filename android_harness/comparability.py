@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from converters.manifest import one_line
+from converters.errors import one_line
 
 from .records import Measurement
 from .stats import known, repeat_median
 
 # With fewer repeats the bootstrap is too sure of itself: two sets of the same kind seem to differ
-# in up to 10% of all trials with 3 repeats, in up to 8% with 4 (benchmarks/harness_store.py).
+# in up to 10% of all trials with 3 repeats, in up to 8% with 4 (docs/harness.md).
 LEAST_REPEATS = 5
 _WARMER = 5.0  # degrees Celsius between batteries at the start of repeats
 _CLOCK_TOLERANCE = 0.01

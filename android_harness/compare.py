@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from converters.manifest import one_line
+from converters.errors import one_line
 
 from .comparability import obstacles
 from .records import Measurement

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
 from .interruption import pause
 from .records import Clock, Conditions
@@ -22,20 +21,20 @@ from .records import Clock, Conditions
 if TYPE_CHECKING:
     from .devices.base import Device
 
-_SECTION = "mvkit-section"
+SECTION = "mvkit-section"  # begins a line before each part of what the script prints
 
 ANDROID_SCRIPT = f"""
-echo; echo {_SECTION} thermal; dumpsys thermalservice
-echo; echo {_SECTION} battery; dumpsys battery
-echo; echo {_SECTION} power; dumpsys power | grep -e mWakefulness= -e 'Display Power: state='
-echo; echo {_SECTION} clocks
+echo; echo {SECTION} thermal; dumpsys thermalservice
+echo; echo {SECTION} battery; dumpsys battery
+echo; echo {SECTION} power; dumpsys power | grep -e mWakefulness= -e 'Display Power: state='
+echo; echo {SECTION} clocks
 for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_[cm][ua][rx]_freq; do
     if read value <"$file"; then echo "${{file#/sys/devices/system/}} $value"; fi
 done
 """
 
 _LINES = re.MULTILINE
-_SECTIONS = re.compile(rf"^{_SECTION} (\w+)\r?\n(.*?)(?=^{_SECTION} |\Z)", _LINES | re.DOTALL)
+_SECTIONS = re.compile(rf"^{SECTION} (\w+)\r?\n(.*?)(?=^{SECTION} |\Z)", _LINES | re.DOTALL)
 
 # Types of android.hardware.thermal (TemperatureType.aidl). Those of the battery's current limiter
 # (6 to 8: voltage, current, percentage) are no temperatures and are left out.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 from .devices.base import Device
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from converters.errors import MissingExtraError
-from converters.manifest import one_line
+from converters.errors import MissingExtraError, one_line
 
 from .documents import to_document
 from .records import Measurement, Repeat

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from converters.errors import MissingExtraError, UsageError
-from converters.manifest import one_line
+from converters.errors import MissingExtraError, UsageError, one_line
 
 try:
     import platformdirs

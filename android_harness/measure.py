@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from converters.artifact import Artifact
-from converters.errors import DeviceError, DeviceLost
-from converters.manifest import one_line
+from converters.errors import DeviceError, DeviceLost, one_line
 
 from .conditions import wait_until_cool
 from .cores import core_mask

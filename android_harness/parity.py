@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.artifact import Artifact, GoldenCase
-from converters.errors import DeviceError, DeviceLost, UsageError
-from converters.manifest import one_line
+from converters.errors import DeviceError, DeviceLost, UsageError, one_line
 from converters.parity import judge
 
 from .devices.base import Device

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 from .compare import Comparison
 from .files import written_whole

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from converters.errors import DeviceError, DeviceLost
-from converters.manifest import one_line
+from converters.errors import DeviceError, DeviceLost, one_line
 
 from .devices.base import Completed, Device
 from .records import Options

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
 from .devices.base import Device
 from .lock import device_lock

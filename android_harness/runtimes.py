@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.artifact import staging
-from converters.errors import MissingExtraError, UsageError
-from converters.manifest import one_line
+from converters.errors import MissingExtraError, UsageError, one_line
 
 from .cache import cache_folder
 

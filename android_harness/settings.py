@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from converters.errors import DeviceError, DeviceLost
-from converters.manifest import one_line
+from converters.errors import DeviceError, DeviceLost, one_line
 
 from .devices.base import Device
 

@@ -1,6 +1,6 @@
-"""The tables of docs/performance.md, from the results of the other benchmarks.
+"""The tables of docs/performance.md and docs/harness.md, from the results of the other benchmarks.
 
-    python -m benchmarks.tables [latency foreign operators convert_time ...]
+    python -m benchmarks.tables [latency foreign operators convert_time harness ...]
 
 Prints Markdown. Nothing is measured here.
 """
@@ -107,6 +107,25 @@ def rewrites(rows: Sequence[Row]) -> Iterable[str]:
     )
 
 
+def harness(rows: Sequence[Row]) -> Iterable[str]:
+    """A table for each part, with the load of the machine that it was measured on."""
+    for part in rows:
+        before, after = part["load_average"]
+        yield f"### {part['part'].capitalize()}\n"
+        yield f"{part['method']}.\n"
+        yield f"Measured {part['measured'][:10]}, load average {before} before and {after} after.\n"
+        heads = [name.replace("_", " ") for name in part["rows"][0]]
+        yield from table(heads, ([_cell(one) for one in row.values()] for row in part["rows"]))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def ratio(found: Row | None) -> str:
     """A median with its interval."""
     if found is None:
@@ -126,6 +145,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], Iterable[str]]] = {
     "operators": operators,
     "rewrites": rewrites,
     "convert_time": convert_time,
+    "harness": harness,
 }
 
 

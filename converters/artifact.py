@@ -28,8 +28,8 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArtifactError, UsageError
-from .manifest import FileRecord, Manifest, ParityRecord, TensorSpec, one_line
+from .errors import ArtifactError, UsageError, one_line
+from .manifest import FileRecord, Manifest, ParityRecord, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 CaseKind = Literal["photo", "random", "example"]

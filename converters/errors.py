@@ -82,3 +82,10 @@ class DeviceError(MvkitError):
 
 class DeviceLost(DeviceError):
     pass
+
+
+def one_line(what: object, limit: int = 200) -> str:
+    """Foreign text for an error of ours: one line, not too long, nothing that moves a cursor."""
+    text = " ".join(str(what).split())
+    shown = "".join(c if c.isprintable() else "?" for c in text[:limit])
+    return shown + "..." if len(text) > limit else shown

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NoReturn
 
-from .errors import ArtifactError
+from .errors import ArtifactError, one_line
 from .preprocessing import Preprocessing
 
 # major.minor. A reader refuses a newer major. A newer minor only adds: fields that are not required
@@ -320,10 +320,3 @@ def _converter() -> Any:
         Option, lambda value, _: tuple(value) if isinstance(value, list) else value
     )
     return converter
-
-
-def one_line(what: object, limit: int = 200) -> str:
-    """Foreign text for an error of ours: one line, not too long, nothing that moves a cursor."""
-    text = " ".join(str(what).split())
-    shown = "".join(c if c.isprintable() else "?" for c in text[:limit])
-    return shown + "..." if len(text) > limit else shown

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Arrays, GoldenCase
-from .manifest import CaseRecord, OutputMetrics, ParityRecord, one_line
+from .errors import one_line
+from .manifest import CaseRecord, OutputMetrics, ParityRecord
 
 
 @dataclass(frozen=True)

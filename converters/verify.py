@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .artifact import Artifact, GoldenCase, load_artifact
 from .checking import CheckedFile, CoreMLRuntime, Twin, check_file
-from .convert import eval_mode
+from .conversion import eval_mode
 from .errors import ArtifactError
 from .recipe import Recipe
 from .runtimes.base import TIME_LIMIT_S

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from converters import convert, provenance
 from converters.artifact import Artifact, find_unchanged
-from converters.convert import Preparation
+from converters.conversion import Preparation
 from converters.errors import ConversionError, MvkitError, UsageError
 from converters.recipe import Recipe
 from converters.targets import complete, target_named

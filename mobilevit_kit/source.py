@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from converters import provenance
 from converters.artifact import load_artifact
-from converters.convert import Origin
+from converters.conversion import Origin
 from converters.errors import MissingExtraError, UsageError
 from converters.manifest import WeightsRecord
 from converters.preprocessing import Preprocessing

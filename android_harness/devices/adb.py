@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
-from ..conditions import ANDROID_SCRIPT, parse_conditions
+from ..conditions import ANDROID_SCRIPT, SECTION, parse_conditions
 from ..records import Conditions, DeviceInfo
 from .adb_tool import (
     QUICK,
@@ -64,6 +63,12 @@ class AdbDevice:
 
     def conditions(self) -> Conditions:
         return parse_conditions(self._ask(ANDROID_SCRIPT))
+
+    def look(self) -> tuple[DeviceInfo, Conditions]:
+        """Both in one call: with many phones to be listed each call is waited for."""
+        text = self._ask(f"getprop\n{ANDROID_SCRIPT}")
+        properties = text.partition(f"\n{SECTION} ")[0]
+        return device_info(self.serial, parse_properties(properties)), parse_conditions(text)
 
     def push(self, local: Path, name: str) -> bool:
         """Whether a file is there is told by its content's digest.

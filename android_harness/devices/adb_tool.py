@@ -12,8 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.errors import DeviceError, DeviceLost, UsageError
-from converters.manifest import one_line
+from converters.errors import DeviceError, DeviceLost, UsageError, one_line
 
 from .following import TimeUp
 

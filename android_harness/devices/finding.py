@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from converters.errors import MvkitError, UsageError
-from converters.manifest import one_line
+from converters.errors import MvkitError, UsageError, one_line
 
 from ..records import Conditions, DeviceInfo
 from .adb import AdbDevice
@@ -100,9 +99,8 @@ def _opened(listed: Listed) -> AdbDevice:
 def _look(listed: Listed) -> Seen:
     if listed.state != "ready":
         return Seen(listed.serial, listed.state, listed.advice)
-    device = AdbDevice(listed.serial)
     try:
-        return Seen(listed.serial, "ready", None, device.describe(), device.conditions())
+        return Seen(listed.serial, "ready", None, *AdbDevice(listed.serial).look())
     except MvkitError as error:
         return Seen(listed.serial, "no answer", str(error))
 

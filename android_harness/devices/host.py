@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from converters.errors import DeviceError, MissingExtraError
-from converters.manifest import one_line
+from converters.errors import DeviceError, MissingExtraError, one_line
 
 from ..records import Clock, Conditions, DeviceInfo
 from .base import Completed, inside

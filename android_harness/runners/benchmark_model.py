@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.errors import UsageError
-from converters.manifest import TensorSpec, one_line
+from converters.errors import UsageError, one_line
+from converters.manifest import TensorSpec
 
 from ..records import Timings
 from .base import Job, Report

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from converters.errors import UsageError
-from converters.manifest import Manifest, one_line
+from converters.errors import UsageError, one_line
+from converters.manifest import Manifest
 
 from .base import Runner
 from .benchmark_model import BenchmarkModel

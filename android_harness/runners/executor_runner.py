@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 from ..records import Timings
 from .base import Job, Report

@@ -6,8 +6,7 @@ import math
 import re
 from typing import NoReturn
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
 NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)"
 

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from converters.errors import DeviceError
-from converters.manifest import one_line
+from converters.errors import DeviceError, one_line
 
 from ..records import ProfileRow, Timings
 from .base import Output, Report

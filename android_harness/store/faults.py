@@ -6,8 +6,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from converters.errors import StoreError
-from converters.manifest import one_line
+from converters.errors import StoreError, one_line
 
 _SQLITE = {  # by the primary result code, https://sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY: ("locked by another program", "try again when that one is done"),

@@ -8,8 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from converters.errors import StoreError
-from converters.manifest import one_line
+from converters.errors import StoreError, one_line
 
 from .database import Database
 from .tables import HEAD

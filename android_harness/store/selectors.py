@@ -18,8 +18,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, Text, literal, select
 
-from converters.errors import UsageError
-from converters.manifest import one_line
+from converters.errors import UsageError, one_line
 
 from .tables import labels, measurements
 from .types import spelled

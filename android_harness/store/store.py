@@ -11,8 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Select, delete, exists, insert, select, update
 
-from converters.errors import StoreError, UsageError
-from converters.manifest import one_line
+from converters.errors import StoreError, UsageError, one_line
 
 from ..records import DeviceInfo, Measurement, Options, Repeat, Subject, Validity
 from ..stats import repeat_median

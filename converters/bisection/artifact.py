@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..convert import eval_mode
+from ..conversion import eval_mode
 from ..deploy import reference_outputs
 from ..runtimes.base import TIME_LIMIT_S
 from ..targets import target_named

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import ArtifactError
-from ..manifest import one_line
+from ..errors import ArtifactError, one_line
 from ..runtimes.mil.package import open_package
 from ..runtimes.mil.program import (
     Argument,

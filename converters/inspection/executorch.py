@@ -6,9 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ArtifactError, MissingExtraError
+from ..errors import ArtifactError, MissingExtraError, one_line
 from ..formats import coreml_payload, pte, xnnpack
-from ..manifest import one_line
 from .coreml import read_coreml
 from .graph import Graph, Node, Partition, Tensor
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
-from ..manifest import one_line
+from ..errors import MissingExtraError, one_line
 from .child import ask
 
 _TIME_LIMIT_S = 180.0  # TensorFlow alone takes seconds to import

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArtifactError, MissingExtraError, MvkitError
-from ..manifest import one_line
+from ..errors import ArtifactError, MissingExtraError, MvkitError, one_line
 from .graph import Graph, Node, Tensor
 
 _IDENTIFIER = b"TFL3"  # at byte 4 of every file

@@ -22,8 +22,15 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, MvkitError, RuntimeFailure, UnverifiableError, UsageError
-from ..manifest import GraphSummary, HostLatency, one_line
+from ..errors import (
+    MissingExtraError,
+    MvkitError,
+    RuntimeFailure,
+    UnverifiableError,
+    UsageError,
+    one_line,
+)
+from ..manifest import GraphSummary, HostLatency
 
 TIME_LIMIT_S = 600.0
 SENTINEL = "mvkit-child"  # the key that marks the child's one line of JSON

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, UnverifiableError
-from ..manifest import one_line
+from ..errors import MissingExtraError, UnverifiableError, one_line
 from .base import SENTINEL, Session, SessionRequest, split_cases
 
 _WARMUP_RUNS = 3

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..artifact import Arrays
-from ..errors import MissingExtraError, MvkitError, UnverifiableError
+from ..errors import MissingExtraError, MvkitError, UnverifiableError, one_line
 from ..formats.coreml_payload import BACKEND, CoremlDelegate, read_coreml, write_package
 from ..formats.pte import Instruction, Method, Tensor, read_pte
-from ..manifest import GraphSummary, one_line
+from ..manifest import GraphSummary
 from .base import SessionRequest
 from .executorch import ports
 

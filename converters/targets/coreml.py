@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConversionError, MissingExtraError, UsageError
-from ..manifest import one_line
+from ..errors import ConversionError, MissingExtraError, UsageError, one_line
 from ..recipe import Recipe
 
 if TYPE_CHECKING:

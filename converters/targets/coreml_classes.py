@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
-from ..manifest import one_line
+from ..errors import UsageError, one_line
 
 LABEL = "classLabel"
 PROBABILITIES = "classLabel_probs"  # coremltools derives it from the label's name

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..deploy import Form
-from ..errors import ConversionError, UsageError
-from ..manifest import TensorSpec, one_line
+from ..errors import ConversionError, UsageError, one_line
+from ..manifest import TensorSpec
 from ..recipe import Recipe
 
 # A baked size changes a result altogether; another order of summation changes it by less.

@@ -25,7 +25,7 @@ def clean(names: tuple[str, ...], output: Output) -> None:
     """
     from android_harness.devices import open_devices
     from android_harness.reservation import clean as clean_device
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import print_json, print_line
 

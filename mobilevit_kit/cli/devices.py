@@ -32,7 +32,7 @@ def devices(output: Output) -> None:
 
 
 def _print(seen: list[Seen]) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table, print_line, print_table
 

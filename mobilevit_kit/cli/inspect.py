@@ -53,7 +53,7 @@ def inspect(file: Path, page: Path | None, gpu: bool, top: int, output: Output) 
 
 
 def _print(inspection: Inspection, top: int) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import print_line, size_text
 
@@ -105,7 +105,7 @@ def _operators(count: int) -> str:
 
 
 def _print_operators(graph: Graph) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table
 
@@ -119,7 +119,7 @@ def _print_operators(graph: Graph) -> None:
 
 
 def _print_breaks(inspection: Inspection) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table
 
@@ -133,7 +133,7 @@ def _print_breaks(inspection: Inspection) -> None:
 
 
 def _print_activations(graph: Graph, top: int) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table, size_text
 
@@ -152,7 +152,7 @@ def _print_activations(graph: Graph, top: int) -> None:
 
 
 def _print_gpu(inspection: Inspection) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table, print_line
 
@@ -200,7 +200,7 @@ def _described(tensor: Tensor) -> str:
 
 def _name(tensor: Tensor) -> str:
     """The end of a name, which tells more than its start."""
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     name = one_line(tensor.name, len(tensor.name) or 1)
     return name if len(name) <= _LONGEST_NAME else "..." + name[3 - _LONGEST_NAME :]

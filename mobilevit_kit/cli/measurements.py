@@ -34,7 +34,7 @@ def store_option(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def shown(text: str) -> str:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     return one_line(text, _LONGEST)
 

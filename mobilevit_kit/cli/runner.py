@@ -110,7 +110,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 
 def _print_bundles(bundles: list[Bundle]) -> None:
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table, print_table, size_text
 

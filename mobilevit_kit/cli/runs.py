@@ -111,7 +111,7 @@ def _show(store: Store, found: Sequence[Summary], output: Output) -> None:
 def _print_measurement(one: Measurement) -> None:
     from android_harness.stats import statistics
     from android_harness.strip import axis_line, common_axis, strip, times_to_draw
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import print_line
     from .measurements import (
@@ -158,7 +158,7 @@ def _model(one: Measurement) -> str:
 
 def _print_repeats(repeats: Sequence[Repeat]) -> None:
     from android_harness.stats import repeat_median
-    from converters.manifest import one_line
+    from converters.errors import one_line
 
     from .console import plain_table, print_line, print_table
 

@@ -79,7 +79,7 @@ def shown(a: np.ndarray, b: np.ndarray) -> int:
 
 @pytest.mark.parametrize(("one", "other"), [(5, 5), (5, 10)])
 def test_false_alarms_and_true_ones(one: int, other: int) -> None:
-    """The small form of benchmarks/harness_store.py: 200 trials with repeats that vary by 1.2%."""
+    """The small form of docs/harness.md: 200 trials with repeats that vary by 1.2%."""
     rng = np.random.default_rng(3)
     trials = range(200)
     alarms = sum(

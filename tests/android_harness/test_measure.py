@@ -348,7 +348,7 @@ def test_a_phone_that_stays_away(
 def test_adb_s_server_may_be_killed(
     device: Device, phone: FakePhone, request_: Request, store: Store
 ) -> None:
-    from tests.fake_phone.fixtures import adb
+    from tests.fake_phone.server import adb
 
     script(phone, in_the_third_repeat("touch $STATE/kill; sleep 20"))
     seen = phone.files.path("/state/kill")

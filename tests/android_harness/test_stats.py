@@ -23,6 +23,8 @@ from android_harness.stats import (
     SPREAD_BOUND,
     assess,
     median_interval,
+    middle,
+    relative_spread,
     repeat_median,
     statistics,
 )
@@ -47,6 +49,17 @@ def test_figures_of_known_samples() -> None:
     assert of.p99 == np.percentile(pooled, 99) == pytest.approx(97.98)
     assert of.spread == pytest.approx(np.std([51, 40, 90], ddof=1) / np.mean([51, 40, 90]))
     assert of.interval == (40.0, 90.0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 9])
+def test_middle_and_spread_are_those_of_numpy(count: int) -> None:
+    values = [*np.random.default_rng(count).lognormal(2.3, 0.5, count)]
+    assert middle(values) == pytest.approx(np.median(values))
+    assert relative_spread(values) == pytest.approx(np.std(values, ddof=1) / np.mean(values))
+
+
+def test_the_spread_of_times_that_are_none_is_no_number() -> None:
+    assert math.isnan(relative_spread((0.0, 0.0)) or 0.0)
 
 
 def test_the_iqr_is_that_within_repeats() -> None:

@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 from converters import Artifact, load_artifact
-from converters.errors import ArtifactError
-from converters.manifest import Manifest, Option, WeightsRecord, one_line, schema
+from converters.errors import ArtifactError, one_line
+from converters.manifest import Manifest, Option, WeightsRecord, schema
 from converters.parity import TOLERANCES
 from converters.targets import TARGETS
 from tests.converters.handmade import assert_one_line, leaves, make_manifest, sign

@@ -10,10 +10,7 @@ QEMU, where that can be had. It needs `arm64_programs`, `arm64_tier` and `tier`,
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +26,7 @@ from tests.session import session_folder
 from .arm64 import Arm64Userland, fetch
 from .debian import NotToBeHad
 from .phone import FakePhone
+from .server import adb, own_adb_server
 from .state import PIXEL
 
 
@@ -39,25 +37,11 @@ class MakePhone(Protocol):
 
 @pytest.fixture(scope="session")
 def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """The environment in which adb has a server, keys and devices of its own.
-
-    It neither sees nor disturbs the server that a developer's phones hang on.
-    """
+    """What `own_adb_server` gives, for all tests of a session."""
     if shutil.which("adb") is None:
         pytest.skip("adb is not installed (Debian's package adb, or Android's platform-tools)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {
-        "ANDROID_ADB_SERVER_PORT": str(port),
-        "HOME": str(tmp_path_factory.mktemp("adb-home")),
-        "ADB_LOCAL_TRANSPORT_MAX_PORT": "5554",  # it does not look for emulators
-        "ADB_MDNS": "0",
-    }
-    environment = {**os.environ, **variables}
-    subprocess.run(["adb", "start-server"], env=environment, check=True, capture_output=True)
-    yield variables
-    subprocess.run(["adb", "kill-server"], env=environment, capture_output=True)
+    with own_adb_server(tmp_path_factory.mktemp("adb-home")) as variables:
+        yield variables
 
 
 @pytest.fixture
@@ -140,9 +124,3 @@ def tier(request: pytest.FixtureRequest) -> Tier:
 def tiered_phone(tier: Tier, fake_phone: MakePhone) -> FakePhone:
     """A phone of each tier; the test is skipped, with the reason, where one cannot be had."""
     return fake_phone(**tier.options)
-
-
-def adb(*arguments: str) -> str:
-    """What adb prints, for the tests' own use."""
-    done = subprocess.run(["adb", *arguments], capture_output=True, text=True, timeout=60)
-    return done.stdout + done.stderr

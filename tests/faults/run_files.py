@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from converters.artifact import Arrays
-from converters.errors import UnverifiableError
-from converters.manifest import one_line
+from converters.errors import UnverifiableError, one_line
 from converters.runtimes.base import Session, SessionRequest, split_cases
 
 CPU_LIMIT_S = 30.0  # for one file; not the clock, which runs on while others compute

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import ArtifactError, RuntimeFailure, UnverifiableError, UsageError
-from ...manifest import one_line
+from ...errors import ArtifactError, RuntimeFailure, UnverifiableError, UsageError, one_line
 
 # What defines operators outside `ops`: importing it fills the table.
 from . import classifier, constexpr, lists, recurrent, state  # noqa: F401

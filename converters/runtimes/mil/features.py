@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import ArtifactError, UsageError
-from ...manifest import one_line
+from ...errors import ArtifactError, UsageError, one_line
 from .constants import Array
 from .limits import check_shape
 from .package import Package

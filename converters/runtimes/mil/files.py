@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...errors import ArtifactError
-from ...manifest import one_line
+from ...errors import ArtifactError, one_line
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...manifest import one_line
+from ...errors import one_line
 
 MAX_ELEMENTS = 2**30  # no value of a program for phones is near this
 MAX_RANK = 16  # CoreML itself stops at 5

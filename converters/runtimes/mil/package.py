@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import ArtifactError, MissingExtraError
-from ...manifest import one_line
+from ...errors import ArtifactError, MissingExtraError, one_line
 from .blob import Blob, BlobFile
 from .files import locate, opened, read_bytes
 

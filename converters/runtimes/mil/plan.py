@@ -12,8 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from ...errors import ArtifactError
-from ...manifest import one_line
+from ...errors import ArtifactError, one_line
 from .numerics import Declared, Numerics
 from .program import Operation, Type
 from .values import UnknownOperator

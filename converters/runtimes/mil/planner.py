@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import ArtifactError
-from ...manifest import one_line
+from ...errors import ArtifactError, one_line
 from .control import CondStep, WhileStep
 from .numerics import Numerics, check_size
 from .ops import OPERATORS

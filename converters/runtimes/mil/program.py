@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ...errors import ArtifactError
-from ...manifest import one_line
+from ...errors import ArtifactError, one_line
 from .constants import Array, bits, from_blob, from_message, refuse
 from .package import Package
 

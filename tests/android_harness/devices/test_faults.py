@@ -14,8 +14,9 @@ from android_harness.devices.adb import AdbDevice
 from android_harness.reservation import reserved
 from converters.errors import DeviceError, DeviceLost
 from tests.fake_phone.faults import What
-from tests.fake_phone.fixtures import MakePhone, adb
+from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.server import adb
 
 LARGE = 3_000_000  # bytes; more than is under way at a time
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from android_harness.devices import find_devices, open_device, open_devices
+from android_harness.devices.adb import AdbDevice
 from converters.errors import UsageError
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
@@ -86,3 +89,18 @@ def test_an_unknown_serial_is_told_with_those_there_are(phone: FakePhone) -> Non
 def test_all_of_none_is_a_mistake(fake_phone: MakePhone) -> None:
     with pytest.raises(UsageError, match="no phone is ready"):
         open_devices(["all"])
+
+
+@pytest.mark.parametrize("features", ["v2", "v1", "none"])
+def test_a_look_tells_what_the_two_questions_tell(fake_phone: MakePhone, features: str) -> None:
+    device = AdbDevice(fake_phone(features=features).serial)
+    info, conditions = device.look()
+    assert info == device.describe() and info.model == "Pixel 6 Pro"
+    assert conditions == replace(device.conditions(), moment=conditions.moment)
+    assert conditions.clocks and conditions.screen_on
+
+
+def test_what_a_service_prints_is_no_property(phone: FakePhone) -> None:
+    phone.state.set_dump("battery", "[ro.product.model]: [other]\n")
+    info, _ = AdbDevice(phone.serial).look()
+    assert info.model == "Pixel 6 Pro"

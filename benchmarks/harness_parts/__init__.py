@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.harness`: each module measures one and gives a `Part`."""

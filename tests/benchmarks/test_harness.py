@@ -1,0 +1,103 @@
+"""What the benchmark of the device harness makes of what it has measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.harness import with_part
+from benchmarks.harness_parts.part import timed, timing_row
+from benchmarks.harness_parts.runners import in_turns, summary, verdict
+from benchmarks.harness_parts.statistics import in_order, proportion_interval, shown, trial_rows
+
+
+def test_a_part_replaces_its_own_results_and_no_others() -> None:
+    kept = [{"part": "devices", "rows": [1]}, {"part": "store", "rows": [2]}]
+    found = with_part(kept, {"part": "store", "rows": [3]})
+    assert found == [kept[0], {"part": "store", "rows": [3]}]
+    found = with_part(found, {"part": "push", "rows": [4]})
+    assert [one["part"] for one in found] == ["devices", "push", "store"]
+
+
+def test_a_goal_is_met_by_the_median() -> None:
+    row = timing_row("x", [0.4, 0.5, 0.9], 0.5)
+    assert (row["median_s"], row["slowest_s"], row["met"]) == (0.5, 0.9, True)
+    assert timing_row("x", [0.4, 0.51, 0.6], 0.5)["met"] is False
+    assert timing_row("x", [0.4])["met"] is None
+
+
+def test_work_is_timed_as_often_as_asked() -> None:
+    calls: list[int] = []
+    assert len(timed(lambda: calls.append(1), 3)) == len(calls) == 3
+
+
+def test_both_sides_take_turns_in_going_first() -> None:
+    calls: list[str] = []
+
+    def side(name: str, time: float) -> float:
+        calls.append(name)
+        return time
+
+    found = in_turns(lambda: side("native", 1.0), lambda: side("vendor", 2.0), 3)
+    assert calls == ["native", "vendor", "vendor", "native", "native", "vendor"]
+    assert found == [(1.0, 2.0)] * 3
+
+
+def test_the_metric_is_the_median_over_pairs() -> None:
+    found = summary([(2.0, 2.0), (3.0, 2.0), (4.0, 2.0)])
+    assert (found["native_ms"], found["vendors_ms"]) == (3.0, 2.0)
+    assert (found["more_percent"], found["lowest"], found["highest"]) == (50.0, 0.0, 100.0)
+    assert found["met"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-3.0, 3.0, "yes"),
+        (0.1, 2.9, "yes"),  # slower, and within the goal
+        (2.0, 3.1, "open"),
+        (-4.0, 4.0, "open"),
+        (3.1, 5.0, "no"),
+        (-9.0, -3.1, "no"),  # faster is no agreement either
+    ],
+)
+def test_the_whole_interval_has_to_lie_within_the_goal(
+    low: float, high: float, expected: str
+) -> None:
+    assert verdict(low, high) == expected
+
+
+def test_stretches_in_order_are_of_neighbours_and_do_not_overlap() -> None:
+    draw, rng = in_order(np.arange(12.0)), np.random.default_rng(0)
+    firsts, starts = set(), set()
+    for _ in range(300):
+        a, b = draw(rng, 4, 6)
+        assert (len(a), len(b)) == (4, 6)
+        assert set(np.diff(a)) == set(np.diff(b)) == {1.0}
+        assert not set(a) & set(b)
+        firsts.add("a" if a[0] < b[0] else "b")
+        starts |= {a[0], b[0]}
+    assert firsts == {"a", "b"} and starts == {0, 1, 2, 4, 5, 6, 7, 8}
+
+
+def test_what_is_shown_is_counted() -> None:
+    def apart(rng: np.random.Generator, of_a: int, of_b: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones(of_a), np.full(of_b, 0.5)
+
+    assert shown(apart, 5, 5, 1.0, 7) == 7  # faster is a false alarm as well
+    assert shown(apart, 5, 5, 1.05, 7) == 0  # and no find of a slowdown
+    assert shown(apart, 5, 5, 2.1, 7) == 7
+
+
+def test_wilsons_interval() -> None:
+    low, high = proportion_interval(50, 1000)
+    assert (low, high) == (pytest.approx(0.0381, abs=1e-4), pytest.approx(0.0653, abs=1e-4))
+
+
+def test_rows_begin_with_the_noise_that_was_measured() -> None:
+    medians = [*np.random.default_rng(0).normal(10, 0.1, 20)]
+    rows = list(trial_rows(medians, 5))
+    assert [row["repeats"] for row in rows[:3]] == ["5 and 5", "5 and 10", "10 and 10"]
+    assert rows[0]["noise"] == "as measured" and rows[3]["noise"] == "as measured, in order"
+    assert rows[0]["spread"] == pytest.approx(100 * np.std(medians, ddof=1) / np.mean(medians))
+    assert all(0 <= row["lowest"] <= row["false_alarms"] <= row["highest"] for row in rows)
