@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from android_harness.reservation import SCRATCH, clean, reserved
 from android_harness.runners.choice import choose_runner
 from android_harness.settings import RECORD, SETTINGS, changed
 from android_harness.store import open_store
-from converters import Artifact, load_artifact
+from converters import load_artifact
 from converters.errors import DeviceError, UsageError
 
 pytestmark = pytest.mark.device
@@ -129,22 +129,24 @@ def test_settings_are_changed_and_put_back(alone: Device) -> None:
 def test_a_measurement(
     device: Device,
     request: pytest.FixtureRequest,
-    converted: Callable[..., Artifact],
     tmp_path: Path,
     program: str,
     target: str,
 ) -> None:
-    runner_text = program
+    chosen = program
     if program in PROGRAMS:
         place = os.environ.get(PROGRAMS[program])
         if not place:
             pytest.skip(f"{PROGRAMS[program]} does not say where {program} is")
-        runner_text = f"{program}={place}"
+        chosen = f"{program}={place}"
     file = request.config.getoption("--file")
-    if file is not None and load_artifact(file).manifest.target != target:
-        pytest.skip(f"--file is no {target} file")
-    artifact = converted("classifier", target) if file is None else load_artifact(file)
-    runner = choose_runner(runner_text, artifact.manifest)
+    if file is None:  # made here, which needs PyTorch
+        artifact = request.getfixturevalue("converted")("classifier", target)
+    else:
+        artifact = load_artifact(file)
+        if artifact.manifest.target != target:
+            pytest.skip(f"--file is no {target} file")
+    runner = choose_runner(chosen, artifact.manifest)
     try:
         runner.files(device.describe().abis)
     except UsageError as missing:
