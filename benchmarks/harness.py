@@ -7,6 +7,7 @@
 |---|---|
 | devices | `mvkit devices` and `clean` with eight fake phones |
 | push | 200 MB to a fake phone, and again when they are there already |
+| overhead | what a repeat of `mvkit bench` costs beyond the runner's own time |
 | store | a store with a million samples listed, compared and exported |
 | statistics | how often `compare` errs, with the noise of this machine |
 | runners | the native runners beside what the vendors' Python packages measure |
@@ -32,7 +33,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.harness_parts.part import DRAFT, Effort, Part
 
-PARTS = ("devices", "push", "store", "statistics", "runners")
+PARTS = ("devices", "push", "overhead", "store", "statistics", "runners")
 TOOLS = ("numpy", "sqlalchemy", "ai-edge-litert", "executorch", "torch")
 METHOD = "each part has its own method; times are wall clock"
 

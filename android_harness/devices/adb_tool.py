@@ -134,11 +134,11 @@ def state_of(serial: str) -> str:
 def failure(serial: str, what: str, said: str) -> DeviceError:
     """The error for an adb that did not do `what` (a verb phrase) and printed `said`."""
     shown = one_line(serial)
-    words = last_words(said)
+    reason = _reason(said)
     # An adb that fails and gives no reason lost the device while it was copying.
-    if not words or _GONE.search(words):
+    if not reason or _GONE.search(reason):
         return lost(serial, f"the connection ended: could not {what}")
-    return DeviceError(f"{shown}: could not {what}: {words}")
+    return DeviceError(f"{shown}: could not {what}: {one_line(reason)}")
 
 
 def lost(serial: str, what: str) -> DeviceLost:
@@ -153,6 +153,11 @@ def lost(serial: str, what: str) -> DeviceLost:
 
 
 def last_words(said: str) -> str:
-    """The reason that adb gives, out of what it printed besides."""
+    """The reason that adb gives, for people."""
+    return one_line(_reason(said))
+
+
+def _reason(said: str) -> str:
+    """What adb gives as its reason, out of what it printed besides; whole, for paths are long."""
     lines = [line for line in said.splitlines() if re.match(r"(adb: )?error: |adb: ", line)]
-    return one_line(re.sub(r"^(adb: )?(error: )?", "", lines[0])) if lines else ""
+    return re.sub(r"^(adb: )?(error: )?", "", lines[0]) if lines else ""

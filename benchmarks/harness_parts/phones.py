@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from tests.fake_phone.phone import FakePhone
@@ -15,8 +16,11 @@ from tests.fake_phone.server import adb, own_adb_server
 
 
 @contextmanager
-def connected_phones(count: int) -> Iterator[list[FakePhone]]:
-    """Phones that adb knows, and nobody else's; locks and caches of the kit are thrown away."""
+def connected_phones(count: int, **options: Any) -> Iterator[list[FakePhone]]:
+    """Phones that adb knows, and nobody else's; locks and caches of the kit are thrown away.
+
+    `options` are those of `FakePhone`.
+    """
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
         homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CACHE", "STATE")}
@@ -28,7 +32,7 @@ def connected_phones(count: int) -> Iterator[list[FakePhone]]:
         phones = []
         for number in range(count):
             (folder / f"phone{number}").mkdir()
-            phone = ends.enter_context(FakePhone(folder / f"phone{number}"))
+            phone = ends.enter_context(FakePhone(folder / f"phone{number}", **options))
             adb("connect", phone.serial)
             phones.append(phone)
         yield phones

@@ -57,6 +57,7 @@ class FakePhone:
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._leaving: asyncio.Task[None] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -165,10 +166,10 @@ class FakePhone:
             return what
         if what == "disconnect":
             connection.drop()
-        elif what == "vanish":
-            await self._go()
-        elif what == "reboot":
-            await self._reboot()
+        elif what in ("vanish", "reboot"):
+            # In a task of its own: the one that this is in ends with its connection.
+            leaving = self._go() if what == "vanish" else self._reboot()
+            self._leaving = asyncio.create_task(leaving)
         return await asyncio.Future()  # until the connection ends, and this with it
 
     async def _drop(self) -> None:
@@ -200,8 +201,9 @@ class FakePhone:
             connection.welcome()
 
     async def _stop(self) -> None:
-        if self._returning is not None:
-            self._returning.cancel()
+        for task in (self._leaving, self._returning):
+            if task is not None:
+                task.cancel()
         await self._go()
         await self._shell.kill_all()
         self._userland.close()

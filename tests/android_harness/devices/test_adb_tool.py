@@ -98,6 +98,12 @@ def test_what_a_refusal_sounds_like(said: str) -> None:
     assert str(error).startswith("x?[2J: could not push a: ") and "files pushed" not in str(error)
 
 
+def test_a_long_path_does_not_hide_that_the_phone_has_gone() -> None:
+    path = "/a-long-name" * 30
+    said = f"adb: error: failed to copy '{path}' to '{path}': couldn't read from device\n"
+    assert isinstance(failure("x", "push a", said), DeviceLost)
+
+
 HOSTILE = "-s; $(touch pwned) `x` \x1b[2J'\" é"
 
 STUB = """#!/bin/sh
