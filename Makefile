@@ -13,7 +13,7 @@ PACKAGES := adb=adb mksh=mksh toybox=toybox \
 	cmake=cmake g++=c++ g++-aarch64-linux-gnu=aarch64-linux-gnu-g++ \
 	qemu-user-static=qemu-aarch64-static postgresql=pg_lsclusters
 
-.PHONY: setup packages run lint test matrix format clean
+.PHONY: setup packages run lint test test-device matrix format clean
 
 setup: $(VENV)/.setup
 
@@ -43,6 +43,11 @@ lint: $(VENV)/.setup-test
 
 test: packages lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+# On a phone of yours, which adb knows: make test-device SERIAL=R5CT30ABCDE [FILE=model.tflite]
+test-device: $(VENV)/.setup-test
+	@test -n "$(SERIAL)" || { echo "say which phone: make test-device SERIAL=..., as in adb devices" >&2; exit 2; }
+	$(BIN)/python -m pytest -v tests/device --serial "$(SERIAL)" $(if $(FILE),--file "$(FILE)")
 
 # Every reference model on every target; about 12 minutes the first time.
 matrix: $(VENV)/.setup-test

@@ -10,13 +10,24 @@ that a test writes to the phone's /state/runner.sh are called on its way:
 
 from __future__ import annotations
 
+import threading
+import time
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from android_harness.bundles import PROGRAMS, Bundle, sources_digest, write_record
+from android_harness.records import Measurement, Options
+from android_harness.store import Store
 from converters import Artifact
 from tests.fake_phone.phone import FakePhone
 from tests.fake_phone.state import PIXEL
+
+QUICK = Options(warmup=1, iterations=3, min_seconds=0.0)
+FOLDER = "/data/local/tmp/mvkit"
+KEPT = {".digests", "golden", "models", "mvkit-litert"}  # what the next command need not push
 
 # A phone for which this host builds runners, and that runs them.
 RUNS_HERE = {**PIXEL, "ro.product.cpu.abilist": "host"}
@@ -92,3 +103,49 @@ def scripted_bundle(cache: Path, artifact: Artifact) -> Path:
 def script(phone: FakePhone, text: str) -> None:
     """Makes the runner on this phone go wrong; an empty text puts it right."""
     phone.state.set("runner.sh", text)
+
+
+def in_the_third_repeat(fault: str, where: str = "on_run") -> str:
+    """A script that does something once: when two repeats have been measured."""
+    return f"""
+    count() {{ read n <"$STATE/count" || n=0; n=$((n + 1)); echo $n >"$STATE/count"; }}
+    {where}() {{ [ -z "$outputs" ] || return 0; count; [ $n -ne 3 ] || {{ {fault.strip()}; }}; }}
+    """
+
+
+@contextmanager
+def when_told(phone: FakePhone, act: Callable[[], object]) -> Iterator[None]:
+    """Does something from outside, once, when the script on the phone does `touch $STATE/now`."""
+    moment = phone.files.path("/state/now")
+    over = threading.Event()
+
+    def wait() -> None:
+        while not moment.exists():
+            if over.is_set():
+                return
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert moment.exists()
+
+
+def stored(store: Store) -> Measurement:
+    """The only measurement that there is."""
+    [summary] = store.select()
+    [found] = store.load([summary.identity])
+    return found
+
+
+def samples_of(measurement: Measurement) -> dict[int, Any]:
+    return {one.index: one.timings.samples for one in measurement.repeats}
+
+
+def left_on(phone: FakePhone) -> set[str]:
+    return {one.name for one in phone.files.path(FOLDER).iterdir()}

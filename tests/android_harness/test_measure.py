@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,21 @@ import pytest
 from android_harness import measure as measuring
 from android_harness.devices import Device, open_device
 from android_harness.measure import Request, measure
-from android_harness.records import Measurement, Options
-from android_harness.runners.choice import choose_runner
+from android_harness.records import Measurement
 from android_harness.store import Store, open_store
-from converters import Artifact
 from converters.errors import DeviceError, DeviceLost, StoreError, UsageError
-from tests.android_harness.scripted import RUNS_HERE, script, scripted_bundle
+from tests.android_harness.scripted import (
+    KEPT,
+    QUICK,
+    RUNS_HERE,
+    in_the_third_repeat,
+    left_on,
+    samples_of,
+    script,
+    stored,
+)
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
-
-QUICK = Options(warmup=1, iterations=3, min_seconds=0.0)
-FOLDER = "/data/local/tmp/mvkit"
-
-
-@pytest.fixture
-def artifact(
-    converted: Callable[..., Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Artifact:
-    found = converted("classifier")
-    scripted_bundle(tmp_path / "cache", found)
-    monkeypatch.setenv("MVKIT_CACHE", str(tmp_path / "cache"))
-    return found
-
-
-@pytest.fixture
-def request_(artifact: Artifact) -> Request:
-    return Request(artifact, choose_runner("mvkit", artifact.manifest), QUICK)
 
 
 @pytest.fixture
@@ -58,24 +47,6 @@ def device(phone: FakePhone) -> Device:
 def store(tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path / "runs.sqlite", create=True) as opened:
         yield opened
-
-
-def stored(store: Store) -> Measurement:
-    """The only measurement that there is."""
-    [summary] = store.select()
-    [found] = store.load([summary.identity])
-    return found
-
-
-def samples_of(measurement: Measurement) -> dict[int, Any]:
-    return {one.index: one.timings.samples for one in measurement.repeats}
-
-
-def left_on(phone: FakePhone) -> set[str]:
-    return {one.name for one in phone.files.path(FOLDER).iterdir()}
-
-
-KEPT = {".digests", "golden", "models", "mvkit-litert"}  # what the next command need not push
 
 
 def test_a_measurement_is_whole_and_in_the_store(
@@ -185,14 +156,6 @@ FAULTS = {
     "library": ("echo 'libLiteRt.so: cannot open shared object file' >&2; exit 127",
                 "it ended with exit code 127: libLiteRt.so: cannot open shared object file"),
 }  # fmt: skip
-
-
-def in_the_third_repeat(fault: str, where: str = "on_run") -> str:
-    """A script that does something once: when two repeats have been measured."""
-    return f"""
-    count() {{ read n <"$STATE/count" || n=0; n=$((n + 1)); echo $n >"$STATE/count"; }}
-    {where}() {{ [ -z "$outputs" ] || return 0; count; [ $n -ne 3 ] || {{ {fault.strip()}; }}; }}
-    """
 
 
 @pytest.mark.parametrize("fault", FAULTS)

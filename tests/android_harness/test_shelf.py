@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,10 @@ import pytest
 from android_harness.devices import Device, open_device
 from android_harness.measure import Request
 from android_harness.records import Options
-from android_harness.runners.choice import choose_runner
 from android_harness.shelf import Outcome, measure_all
 from android_harness.store import Store, open_store
-from converters import Artifact
 from converters.errors import DeviceLost, UsageError
-from tests.android_harness.scripted import RUNS_HERE, script, scripted_bundle
+from tests.android_harness.scripted import RUNS_HERE, script
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
 
@@ -52,13 +50,8 @@ def devices(phones: list[FakePhone]) -> list[Device]:
 
 
 @pytest.fixture
-def request_(
-    converted: Callable[..., Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Request:
-    artifact = converted("classifier")
-    scripted_bundle(tmp_path / "cache", artifact)
-    monkeypatch.setenv("MVKIT_CACHE", str(tmp_path / "cache"))
-    return Request(artifact, choose_runner("mvkit", artifact.manifest), QUICK)
+def request_(request_: Request) -> Request:
+    return replace(request_, options=QUICK)
 
 
 @pytest.fixture

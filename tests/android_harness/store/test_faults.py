@@ -7,7 +7,6 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,29 +17,14 @@ from android_harness.store import Store, database, open_store, upgrade_store
 from android_harness.store.store import write_measurement
 from converters.errors import MissingExtraError, StoreError
 from tests.android_harness.measured import measurement
-from tests.android_harness.store.conftest import Server
-
-NOBODY = 65534
-postgresql_only = pytest.mark.xdist_group("postgresql")
+from tests.android_harness.postgresql import Server, postgresql_only
+from tests.android_harness.unprivileged import unprivileged
 
 
 def check_line(error: StoreError, *parts: str) -> None:
     line = str(error)
     assert "\n" not in line and error.exit_code == 2
     assert all(part in line for part in parts), line
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may write everywhere; for a moment we are somebody else."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

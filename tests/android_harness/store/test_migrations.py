@@ -18,7 +18,8 @@ from android_harness.store import store as store_module
 from android_harness.store.tables import HEAD, metadata
 from converters.errors import StoreError
 from tests.android_harness.measured import measurement
-from tests.android_harness.store.conftest import POSTGRESQL, Server
+from tests.android_harness.postgresql import Server
+from tests.android_harness.store.conftest import POSTGRESQL
 
 LATER = '''
 """A schema of the future."""
