@@ -161,7 +161,7 @@ def _invalid(measurement: Measurement) -> Iterator[str]:
     first = measurement.repeats[0].before if measurement.repeats else None
     for one in measurement.repeats:
         for reason in _invalid_repeat(one, measurement, first):
-            yield f"repeat {one.index}: {one_line(reason)}"
+            yield f"repeat {one.index + 1}: {one_line(reason)}"
 
 
 def _invalid_repeat(

@@ -73,6 +73,10 @@ class Store:
         """Its location for people, without a password."""
         return self.database.shown
 
+    def check_writable(self) -> None:
+        """Raises StoreError where nothing can be saved: better before measuring than after it."""
+        self.database.write(lambda connection: None)
+
     def save(self, measurement: Measurement) -> None:
         """Makes the store hold the measurement; on disk when this returns.
 
@@ -240,7 +244,7 @@ def write_measurement(connection: Connection, measurement: Measurement) -> None:
             connection.execute(insert(repeats).values(_repeat_row(identity, one)))
         elif one != stored[one.index]:
             raise StoreError(
-                f"run {one_line(identity, 40)}: repeat {one.index} is stored with other results",
+                f"run {one_line(identity, 40)}: repeat {one.index + 1} is stored with other results",
                 "nothing measured is overwritten",
             )
 

@@ -132,6 +132,7 @@ def bench(
             )
     devices = open_devices(names)
     with open_store(location, create=True) as store, _ended_by_sigterm():
+        store.check_writable()
         total = len(devices) * len(requests)
         with _listening(total, output) as listener:
             outcomes = measure_all(devices, requests, store, listener)

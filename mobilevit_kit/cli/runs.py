@@ -167,7 +167,7 @@ def _print_repeats(repeats: Sequence[Repeat]) -> None:
     for one in repeats:
         timings = one.timings
         table.add_row(
-            str(one.index),
+            str(one.index + 1),
             _figure(repeat_median(one)),
             "-" if timings.samples is None else str(len(timings.samples)),
             _figure(timings.load),

@@ -246,7 +246,7 @@ def test_throttling_that_starts_half_way_makes_it_invalid(
 
     found = measure(device, request_, store, phase=phase)
     assert found.validity == "invalid"
-    assert found.reasons == ("repeat 2: throttled: thermal status 2",)
+    assert found.reasons == ("repeat 3: throttled: thermal status 2",)
     assert len(found.repeats) == 5
 
 

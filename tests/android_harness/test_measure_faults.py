@@ -203,7 +203,7 @@ def test_clocks_that_are_lowered_half_way(
     found = measure(device, request_, store)
     assert (found.validity, found.reasons) == (
         "invalid",
-        ("repeat 2: throttled: core 3 was allowed 2802 MHz at first, then 1700 MHz",),
+        ("repeat 3: throttled: core 3 was allowed 2802 MHz at first, then 1700 MHz",),
     )
 
 

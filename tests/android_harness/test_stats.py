@@ -137,21 +137,21 @@ def timed(*samples: float) -> Callable[[Repeat], Repeat]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (changed(faults=("the screen went\non",)), "repeat 2: the screen went on"),
-        (changed(after=conditions(thermal_status=1)), "repeat 2: throttled: thermal status 1"),
-        (changed(before=conditions(thermal_status=3)), "repeat 2: throttled: thermal status 3"),
+        (changed(faults=("the screen went\non",)), "repeat 3: the screen went on"),
+        (changed(after=conditions(thermal_status=1)), "repeat 3: throttled: thermal status 1"),
+        (changed(before=conditions(thermal_status=3)), "repeat 3: throttled: thermal status 3"),
         (
             changed(after=conditions(clocks={0: Clock(600_000, 1_700_000)})),
-            "repeat 2: throttled: core 0 was allowed 1800 MHz at first, then 1700 MHz",
+            "repeat 3: throttled: core 0 was allowed 1800 MHz at first, then 1700 MHz",
         ),
-        (timed(*(10.0,) * 4), "repeat 2: too short: 4 of 5 iterations"),
-        (timed(10.0, 10.0, math.nan, 10.0, 10.0), "repeat 2: it has times that are none"),
-        (timed(10.0, 10.0, math.inf, 10.0, 10.0), "repeat 2: it has times that are none"),
-        (timed(10.0, 10.0, 0.0, 10.0, 10.0), "repeat 2: it has times that are none"),
-        (timed(10.0, 10.0, -1.0, 10.0, 10.0), "repeat 2: it has times that are none"),
+        (timed(*(10.0,) * 4), "repeat 3: too short: 4 of 5 iterations"),
+        (timed(10.0, 10.0, math.nan, 10.0, 10.0), "repeat 3: it has times that are none"),
+        (timed(10.0, 10.0, math.inf, 10.0, 10.0), "repeat 3: it has times that are none"),
+        (timed(10.0, 10.0, 0.0, 10.0, 10.0), "repeat 3: it has times that are none"),
+        (timed(10.0, 10.0, -1.0, 10.0, 10.0), "repeat 3: it has times that are none"),
         (
             changed(timings=Timings(summary={"avg": 10.0})),
-            "repeat 2: no median: the tool printed neither samples nor one",
+            "repeat 3: no median: the tool printed neither samples nor one",
         ),
     ],
 )
@@ -165,7 +165,7 @@ def test_too_little_time() -> None:
     measured = measurement(options=Options(iterations=5, min_seconds=0.06))
     verdict, reasons = assess(measured)  # five times 10 ms each
     assert verdict == "invalid"
-    assert reasons[0] == "repeat 0: too short: 0.05 of 0.06 s" and len(reasons) == 5
+    assert reasons[0] == "repeat 1: too short: 0.05 of 0.06 s" and len(reasons) == 5
     assert assess(measurement(options=Options(iterations=5, min_seconds=0.05)))[0] == "valid"
 
 

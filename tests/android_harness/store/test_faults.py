@@ -64,6 +64,8 @@ def test_a_read_only_store_can_be_read(open_folder: Path) -> None:
         with pytest.raises(StoreError) as refused:
             store.save(measurement())
         check_line(refused.value, "runs.sqlite: read-only; allow writing")
+        with pytest.raises(StoreError, match="read-only"):
+            store.check_writable()
 
 
 def test_a_read_only_store_that_is_being_written(open_folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_what_was_measured_is_not_overwritten(store: Store) -> None:
     measured = measurement()
     store.save(measured)
     other = replace(measured, repeats=(repeat(0, 99.0),), reasons=("changed",))
-    with pytest.raises(StoreError, match="repeat 0 is stored with other results"):
+    with pytest.raises(StoreError, match="repeat 1 is stored with other results"):
         store.save(other)
     assert only(store) == measured
 

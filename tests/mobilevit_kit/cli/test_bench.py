@@ -15,8 +15,9 @@ import pytest
 
 from android_harness.devices import open_device
 from android_harness.records import Measurement
-from android_harness.store import open_store
+from android_harness.store import Store, open_store
 from converters import Artifact
+from converters.errors import StoreError
 from tests.android_harness.scripted import RUNS_HERE, script, scripted_bundle
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
@@ -112,7 +113,7 @@ def test_an_invalid_run_exits_with_1(mvkit: Call, phone: FakePhone, file: Path) 
     result = mvkit("bench", file, *QUICK, "--repeats", 1)
     assert result.code == 1
     [found] = stored()
-    assert f"{found.identity[:8]}  invalid: repeat 0: throttled: thermal status 3" in result.out
+    assert f"{found.identity[:8]}  invalid: repeat 1: throttled: thermal status 3" in result.out
 
 
 def test_a_runner_that_fails_exits_with_1(mvkit: Call, phone: FakePhone, file: Path) -> None:
@@ -130,6 +131,18 @@ exit 3""",
     )
     document = mvkit("bench", file, *QUICK, "--json").json
     assert document[0]["run"] is None and "the runner failed" in document[0]["error"]
+
+
+def test_a_store_that_takes_nothing_is_said_first(
+    mvkit: Call, phone: FakePhone, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store) -> None:
+        raise StoreError("its disk is full")
+
+    monkeypatch.setattr(Store, "check_writable", full)
+    result = mvkit("bench", file, *QUICK)
+    assert result.code == 2 and result.line == "its disk is full"
+    assert not phone.files.path("/data/local/tmp/mvkit").exists()
 
 
 @pytest.mark.parametrize(
