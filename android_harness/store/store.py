@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Select, delete, exists, insert, select, update
+from sqlalchemy import URL, Connection, Select, delete, exists, false, insert, select, update
 
 from converters.errors import StoreError, UsageError, one_line
 
@@ -75,7 +75,8 @@ class Store:
 
     def check_writable(self) -> None:
         """Raises StoreError where nothing can be saved: better before measuring than after it."""
-        self.database.write(lambda connection: None)
+        nothing = delete(labels).where(false())
+        self.database.write(lambda connection: connection.execute(nothing))
 
     def save(self, measurement: Measurement) -> None:
         """Makes the store hold the measurement; on disk when this returns.
@@ -244,7 +245,8 @@ def write_measurement(connection: Connection, measurement: Measurement) -> None:
             connection.execute(insert(repeats).values(_repeat_row(identity, one)))
         elif one != stored[one.index]:
             raise StoreError(
-                f"run {one_line(identity, 40)}: repeat {one.index + 1} is stored with other results",
+                f"run {one_line(identity, 40)}: repeat {one.index + 1} is stored with other "
+                "results",
                 "nothing measured is overwritten",
             )
 
