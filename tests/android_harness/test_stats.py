@@ -119,7 +119,8 @@ def test_valid() -> None:
 def test_no_verdict_while_repeats_are_missing() -> None:
     assert assess(replace(measurement(), repeats=measurement().repeats[:4])) == (None, ())
     failed = ParityOnDevice("fail")
-    assert assess(replace(measurement(), repeats=(), parity=failed)) == (None, ())
+    verdict, (reason,) = assess(replace(measurement(), repeats=(), parity=failed))
+    assert verdict == "invalid" and reason.startswith("parity on the device failed")  # for good
 
 
 def changed(**changes: object) -> Callable[[Repeat], Repeat]:
