@@ -17,6 +17,7 @@ from converters.targets import tflite
 from mobilevit_kit import source
 from mobilevit_kit.cli import main
 from tests.mobilevit_kit.commands import NET, NET_INPUT, NET_RECIPE, Call, Result
+from tests.session import session_folder
 
 # Packages whose absence is simulated look as they do where they were never installed: finders do
 # not find them, which is not the same as an import that raises.
@@ -123,20 +124,10 @@ def quick_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tflite, "save", save)
 
 
-def _shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    """A folder of all test processes of this session."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder = folder / name
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def user_artifact(tmp_path_factory: pytest.TempPathFactory, mvkit_process: Call) -> Path:
     """`net.py:make` converted with a preprocessing, beside `net.py`; not to be changed."""
-    folder = _shared(tmp_path_factory, "user")
+    folder = session_folder(tmp_path_factory, "user")
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "result.json").exists():
             (folder / "net.py").write_text(NET)
@@ -159,7 +150,7 @@ def user_copy(user_artifact: Path, workplace: Path) -> Path:
 @pytest.fixture(scope="session")
 def reference_artifact(tmp_path_factory: pytest.TempPathFactory, mvkit_process: Call) -> Path:
     """mobilevit_xxs for 64x64 images, with its loud weights; not to be changed."""
-    folder = _shared(tmp_path_factory, "reference")
+    folder = session_folder(tmp_path_factory, "reference")
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "result.txt").exists():
             result = mvkit_process(

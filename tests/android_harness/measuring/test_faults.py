@@ -1,6 +1,6 @@
 """What goes wrong around a measurement, as docs/measuring.md lists it: phone, adb, disk, store.
 
-What a runner does wrong is in test_measure.py.
+What a runner does wrong is in test_measure.py, a phone that is lost in test_losses.py, too.
 """
 
 from __future__ import annotations
@@ -41,27 +41,6 @@ TELL = "touch $STATE/now; sleep 20"
 @pytest.fixture
 def request_(request_: Request) -> Request:
     return replace(request_, options=replace(QUICK, repeats=3))
-
-
-@pytest.fixture
-def phone(fake_phone: MakePhone) -> FakePhone:
-    return fake_phone(properties=RUNS_HERE)
-
-
-@pytest.fixture
-def device(phone: FakePhone) -> Device:
-    return open_device(phone.serial)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.sqlite"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with open_store(path, create=True) as opened:
-        yield opened
 
 
 def check_order(phone: FakePhone) -> None:
