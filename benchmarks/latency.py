@@ -106,13 +106,14 @@ def stock_files(model: str, target: str, cache: Path) -> dict[str, Path]:
 
 
 def our_file(model: str, target: str, cache: Path) -> Path:
-    """The kit's file, made unless the cache has what the same code made."""
+    """The kit's file."""
     folder = cache / "ours"
     job = Job(SourceRequest(model), Recipe(target), folder, verify=False, time_on_host=False)
-    return in_fresh_process(_convert, job)
+    return in_fresh_process(made, job)
 
 
-def _convert(job: Job) -> Path:
+def made(job: Job) -> Path:
+    """The file of a job, made unless its folder has what the same code made."""
     try:
         artifact = run_job(job).artifact
     except UsageError:  # the file is of other code

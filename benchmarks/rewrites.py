@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.latency import CACHE, TARGETS, TOOLS, a_photo
+from benchmarks.latency import CACHE, TARGETS, TOOLS, a_photo, made
 from benchmarks.process import in_fresh_process
 from benchmarks.timing import Subject, Times, compare, measure
 from converters.artifact import load_artifact
 from converters.recipe import Recipe
-from mobilevit_kit.jobs import Job, run_job
+from mobilevit_kit.jobs import Job
 from mobilevit_kit.models import list_models
 from mobilevit_kit.source import SourceRequest
 
@@ -44,28 +44,40 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3, help="at least 2")
     parser.add_argument("--rounds", type=int, default=8, help="in a process")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for converted files")
+    parser.add_argument("--convert-only", action="store_true", help="fill the cache and stop")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for model in options.models:
         for target in options.targets:
             print(f"{model} {target}", file=sys.stderr)
-            rows += rows_of(model, target, options)
+            files = files_of(model, target, options.cache)
+            if options.convert_only:
+                continue
+            rows += rows_of(model, target, files, options)
             report.write("rewrites", METHOD, TOOLS, rows)
-    report.show(METHOD, [cells(row) for row in rows])
+    if rows:
+        report.show(METHOD, [cells(row) for row in rows])
 
 
-def rows_of(model: str, target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    folder = options.cache / "rewrites" / f"{model}-{target}"
-    everything = in_fresh_process(_convert, model, Recipe(target), folder / "all")
+def files_of(model: str, target: str, cache: Path) -> dict[str, Path]:
+    """With all rewrites, with none, and without and with each that finds a place."""
+    folder = cache / "rewrites" / f"{model}-{target}"
+    everything = _file(model, Recipe(target), folder / "all")
     applied = load_artifact(everything).manifest.rewrites
     wanted: dict[str, tuple[str, ...]] = {"none": ()}
     for name in applied:
         wanted[f"without {name}"] = tuple(other for other in applied if other != name)
         wanted[f"only {name}"] = (name,)
-    files = {"all": everything} | {
-        label: in_fresh_process(_convert, model, Recipe(target, rewrites=names), folder / label)
+    return {"all": everything} | {
+        label: _file(model, Recipe(target, rewrites=names), folder / label)
         for label, names in wanted.items()
     }
+
+
+def rows_of(
+    model: str, target: str, files: Mapping[str, Path], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    applied = load_artifact(files["all"]).manifest.rewrites
     photo = a_photo(model)
     subjects = {label: Subject(file, photo) for label, file in files.items()}
     processes = measure(
@@ -91,11 +103,9 @@ def rows_of(model: str, target: str, options: argparse.Namespace) -> list[dict[s
     ]
 
 
-def _convert(model: str, recipe: Recipe, folder: Path) -> Path:
-    job = Job(SourceRequest(model), recipe, folder, verify=False, time_on_host=False, force=True)
-    artifact = run_job(job).artifact
-    assert artifact is not None  # errors were raised
-    return artifact.path
+def _file(model: str, recipe: Recipe, folder: Path) -> Path:
+    job = Job(SourceRequest(model), recipe, folder, verify=False, time_on_host=False)
+    return in_fresh_process(made, job)
 
 
 def _median(times: list[Times]) -> float:
