@@ -8,8 +8,8 @@ import numpy as np
 
 from converters.errors import one_line
 
+from .medians import known, repeat_median
 from .records import Measurement
-from .stats import known, repeat_median
 
 # With fewer repeats the bootstrap is too sure of itself: two sets of the same kind seem to differ
 # in up to 10% of all trials with 3 repeats, in up to 8% with 4 (docs/harness.md).

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from converters.errors import MissingExtraError, one_line
 
 from .documents import to_document
+from .medians import repeat_median
 from .records import Measurement, Repeat
-from .stats import repeat_median
 
 # A row's columns and their types in Parquet. Times are ms, memory is MiB, temperatures are °C.
 COLUMNS = {

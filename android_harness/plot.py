@@ -13,8 +13,9 @@ from converters.errors import UsageError, one_line
 
 from .compare import Comparison
 from .files import written_whole
+from .medians import repeat_median
 from .records import Measurement, Repeat
-from .stats import Statistics, repeat_median
+from .stats import Statistics
 from .strip import common_axis, times_to_draw
 
 # Pixels.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from converters.errors import one_line
 
+from .medians import has_samples, known, middle, relative_spread, repeat_median
 from .records import Conditions, Measurement, Repeat, Validity
 
 CONFIDENCE = 0.95
@@ -68,43 +69,6 @@ def statistics(measurement: Measurement) -> Statistics:
         else None,
         spread=relative_spread(medians),
     )
-
-
-def repeat_median(repeat: Repeat) -> float | None:
-    """The median of a repeat (ms), or the one that its tool printed."""
-    if has_samples(repeat):
-        return float(np.median(repeat.timings.samples or ()))
-    return repeat.timings.summary.get("median")
-
-
-def has_samples(repeat: Repeat) -> bool:
-    return bool(repeat.timings.samples)
-
-
-def known(values: Sequence[float | None]) -> tuple[float, ...]:
-    return tuple(value for value in values if value is not None)
-
-
-def middle(values: Sequence[float]) -> float | None:
-    """The median, if there are values.
-
-    As `relative_spread` without NumPy, whose calls take longer than the sums of five numbers: a
-    list of 4,000 runs has each of them once.
-    """
-    if not values:
-        return None
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def relative_spread(medians: Sequence[float]) -> float | None:
-    """The standard deviation of repeats' medians relative to their mean; of two or more."""
-    if len(medians) < 2:
-        return None
-    mean = sum(medians) / len(medians)
-    deviation = math.hypot(*(one - mean for one in medians)) / math.sqrt(len(medians) - 1)
-    return deviation / mean if mean else math.nan  # times that are none are told elsewhere
 
 
 def median_interval(medians: Sequence[float]) -> tuple[float, float] | None:

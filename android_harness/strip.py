@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .medians import known, repeat_median
 from .records import Measurement
-from .stats import known, repeat_median
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 

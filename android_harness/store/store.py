@@ -13,8 +13,8 @@ from sqlalchemy import URL, Connection, Select, delete, exists, false, insert, s
 
 from converters.errors import StoreError, UsageError, one_line
 
+from ..medians import repeat_median
 from ..records import DeviceInfo, Measurement, Options, Repeat, Subject, Validity
-from ..stats import repeat_median
 from . import schema
 from .database import Database, connect, make_folder
 from .location import default_location, parse_location, shown_location

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import json
 import re
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import DateTime, Dialect, LargeBinary, Text, TypeDecorator
 
 from ..documents import from_document, to_document
@@ -21,7 +21,6 @@ from ..documents import from_document, to_document
 # Python reads arguments and file names that are not UTF-8.
 _UNSTORABLE = re.compile("[\\\\\x00\ud800-\udfff]")
 _SPELLED = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
-_LITTLE_ENDIAN = np.dtype("<f8")
 
 
 class ExactText(TypeDecorator[str]):
@@ -72,12 +71,12 @@ class Times(TypeDecorator[tuple[float, ...]]):
     cache_ok = True
 
     def process_bind_param(self, value: tuple[float, ...] | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else np.asarray(value, _LITTLE_ENDIAN).tobytes()
+        return None if value is None else struct.pack(f"<{len(value)}d", *value)
 
     def process_result_value(
         self, value: bytes | None, dialect: Dialect
     ) -> tuple[float, ...] | None:
-        return None if value is None else tuple(np.frombuffer(value, _LITTLE_ENDIAN).tolist())
+        return None if value is None else struct.unpack(f"<{len(value) // 8}d", value)
 
 
 class Moment(TypeDecorator[datetime]):

@@ -25,8 +25,8 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from android_harness.building import build_bundle
 from android_harness.compare import ratio_of_medians
+from android_harness.medians import relative_spread
 from android_harness.records import Options
-from android_harness.stats import relative_spread
 from benchmarks.latency import a_photo, our_file
 
 from .native import native_samples

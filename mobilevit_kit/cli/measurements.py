@@ -78,7 +78,7 @@ def percent_text(part: float | None) -> str:
 def summary_document(run: Summary) -> dict[str, Any]:
     """A run without its samples, for JSON; times in ms."""
     from android_harness.documents import to_document
-    from android_harness.stats import known, middle, relative_spread
+    from android_harness.medians import known, middle, relative_spread
 
     medians = known(run.medians)
     return {
@@ -99,7 +99,7 @@ def summary_document(run: Summary) -> dict[str, Any]:
 
 def print_runs(found: Sequence[Summary]) -> None:
     """A table, a row a run."""
-    from android_harness.stats import known, middle, relative_spread
+    from android_harness.medians import known, middle, relative_spread
 
     from .console import plain_table, print_line, print_table
 

@@ -157,7 +157,7 @@ def _model(one: Measurement) -> str:
 
 
 def _print_repeats(repeats: Sequence[Repeat]) -> None:
-    from android_harness.stats import repeat_median
+    from android_harness.medians import repeat_median
     from converters.errors import one_line
 
     from .console import plain_table, print_line, print_table

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats  # type: ignore[import-untyped]
 
+from android_harness.medians import middle, relative_spread, repeat_median
 from android_harness.records import (
     Clock,
     Conditions,
@@ -19,15 +20,7 @@ from android_harness.records import (
     Repeat,
     Timings,
 )
-from android_harness.stats import (
-    SPREAD_BOUND,
-    assess,
-    median_interval,
-    middle,
-    relative_spread,
-    repeat_median,
-    statistics,
-)
+from android_harness.stats import SPREAD_BOUND, assess, median_interval, statistics
 from tests.android_harness.measured import CALM, STEADY, measurement, repeat
 
 
