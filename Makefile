@@ -41,8 +41,9 @@ lint: $(VENV)/.setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A third process works while others wait: for phones, servers and time limits.
 test: packages lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 # On a phone of yours, which adb knows: make test-device SERIAL=R5CT30ABCDE [FILE=model.tflite]
 test-device: $(VENV)/.setup-test
