@@ -11,15 +11,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.errors import UsageError, one_line
-from converters.manifest import TensorSpec
 
 from ..records import Timings
 from .base import Job, Report
 from .figures import NUMBER, figure, positive, refuse, whole_lines
 from .official import local_program, pinned
 from .protocol import check_size
+
+if TYPE_CHECKING:
+    from converters.manifest import TensorSpec
 
 _BACKENDS = {
     "xnnpack": ["--use_xnnpack=true", "--use_cpu=true"],

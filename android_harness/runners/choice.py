@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from converters.errors import UsageError, one_line
-from converters.manifest import Manifest
 
 from .base import Runner
 from .benchmark_model import BenchmarkModel
 from .executor_runner import ExecutorRunner
 from .mvkit import MvkitRunner
+
+if TYPE_CHECKING:
+    from converters.manifest import Manifest
 
 _TARGETS = ("tflite", "executorch")
 

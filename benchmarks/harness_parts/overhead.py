@@ -19,7 +19,7 @@ from android_harness.runners.choice import choose_runner
 from android_harness.store import open_store
 from benchmarks.latency import our_file
 from converters.artifact import load_artifact
-from tests.fake_phone.state import PIXEL
+from tests.fake_phone.state import RUNS_HERE
 
 from .part import Effort, Part, timing_row
 from .phones import adb_version, connected_phones
@@ -31,8 +31,6 @@ METHOD = (
     "of one repeat to the start of the next, less what the runner reports of its own (load, "
     "compile, first run, warm-up, samples)"
 )
-# The runners that are built here are for this host, and the fake phone runs programs on it.
-RUNS_HERE = {**PIXEL, "ro.product.cpu.abilist": "host"}
 
 
 def overhead(serial: str, file: Path, repeats: int) -> list[float]:

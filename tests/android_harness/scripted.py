@@ -23,14 +23,10 @@ from android_harness.records import Measurement, Options
 from android_harness.store import Store
 from converters import Artifact
 from tests.fake_phone.phone import FakePhone
-from tests.fake_phone.state import PIXEL
 
 QUICK = Options(warmup=1, iterations=3, min_seconds=0.0)
 FOLDER = "/data/local/tmp/mvkit"
 KEPT = {".digests", "golden", "models", "mvkit-litert"}  # what the next command need not push
-
-# A phone for which this host builds runners, and that runs them.
-RUNS_HERE = {**PIXEL, "ro.product.cpu.abilist": "host"}
 
 _SCRIPT = """\
 here=${0%/*}

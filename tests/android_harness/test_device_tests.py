@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from converters import Artifact
-from tests.android_harness.scripted import RUNS_HERE
 from tests.fake_phone.fixtures import MakePhone
+from tests.fake_phone.state import RUNS_HERE
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,9 +17,10 @@ from android_harness.records import Options
 from android_harness.shelf import Outcome, measure_all
 from android_harness.store import Store, open_store
 from converters.errors import DeviceLost, UsageError
-from tests.android_harness.scripted import RUNS_HERE, script
+from tests.android_harness.scripted import script
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import RUNS_HERE
 
 QUICK = Options(warmup=0, iterations=2, min_seconds=0.0, repeats=2)
 

@@ -27,7 +27,7 @@ from .arm64 import Arm64Userland, fetch
 from .debian import NotToBeHad
 from .phone import FakePhone
 from .server import adb, own_adb_server
-from .state import PIXEL
+from .state import PIXEL, RUNS_HERE
 
 
 class MakePhone(Protocol):
@@ -90,7 +90,7 @@ class Tier:
     options: Mapping[str, Any]  # of `fake_phone`
 
 
-HOST_TIER = Tier("host", False, {"properties": PIXEL | {"ro.product.cpu.abilist": "host"}})
+HOST_TIER = Tier("host", False, {"properties": RUNS_HERE})
 
 
 @pytest.fixture(scope="session")

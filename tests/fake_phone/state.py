@@ -28,6 +28,9 @@ PIXEL = {
 _CPU = "/sys/devices/system/cpu"
 _CORES = 4
 
+# A phone that runs programs of this host, and says so, as no real one does.
+RUNS_HERE = {**PIXEL, "ro.product.cpu.abilist": "host"}
+
 _POWER = """POWER MANAGER (dumpsys power)
 
 Power Manager State:

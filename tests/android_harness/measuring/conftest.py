@@ -9,9 +9,9 @@ import pytest
 
 from android_harness.devices import Device, open_device
 from android_harness.store import Store, open_store
-from tests.android_harness.scripted import RUNS_HERE
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import RUNS_HERE
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.android_harness.scripted import (
     FOLDER,
     KEPT,
     QUICK,
-    RUNS_HERE,
     in_the_third_repeat,
     left_on,
     samples_of,
@@ -34,6 +33,7 @@ from tests.android_harness.scripted import (
 from tests.android_harness.unprivileged import unprivileged
 from tests.fake_phone.fixtures import MakePhone, adb
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import RUNS_HERE
 
 TELL = "touch $STATE/now; sleep 20"
 

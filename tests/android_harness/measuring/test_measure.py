@@ -17,7 +17,6 @@ from converters.errors import DeviceError, StoreError, UsageError
 from tests.android_harness.scripted import (
     KEPT,
     QUICK,
-    RUNS_HERE,
     in_the_third_repeat,
     left_on,
     samples_of,
@@ -26,6 +25,7 @@ from tests.android_harness.scripted import (
 )
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import RUNS_HERE
 
 
 def test_a_measurement_is_whole_and_in_the_store(

@@ -18,9 +18,10 @@ from android_harness.records import Measurement
 from android_harness.store import Store, open_store
 from converters import Artifact
 from converters.errors import StoreError
-from tests.android_harness.scripted import RUNS_HERE, script, scripted_bundle
+from tests.android_harness.scripted import script, scripted_bundle
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
+from tests.fake_phone.state import RUNS_HERE
 from tests.mobilevit_kit.cli.test_startup import imported_by, running
 from tests.mobilevit_kit.commands import Call
 
