@@ -42,6 +42,8 @@ def _obstacles(a: Measurement, b: Measurement) -> Iterator[str]:
         mine, theirs = getattr(a.options, option), getattr(b.options, option)
         if mine != theirs:
             yield f"{option.replace('_', ' ')} differs: {_shown(mine)} and {_shown(theirs)}"
+    if a.options.beside != b.options.beside:
+        yield "they did not take turns with the same files"
     yield from _conditions(a, b)
 
 

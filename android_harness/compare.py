@@ -10,10 +10,11 @@ import numpy as np
 
 from converters.errors import one_line
 
-from .comparability import obstacles
+from .comparability import LEAST_REPEATS, obstacles
 from .records import Measurement
 from .stats import Statistics, interval_of, resampled_medians, statistics
 from .store import Summary
+from .turns import mean_ratio, ratios_in_turns
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable"]
 
@@ -22,7 +23,8 @@ Verdict = Literal["faster", "slower", "no difference shown", "not comparable"]
 class Comparison:
     """B beside A. `ratio` is B's median over A's, with its 95% interval.
 
-    `reasons` say why the two are not comparable, `notes` what to know when reading the ratio.
+    Of files that took turns it is that of each of their processes, `in_turns` in number. `reasons`
+    say why the two are not comparable, `notes` what to know when reading the ratio.
     """
 
     a: Measurement
@@ -32,6 +34,7 @@ class Comparison:
     verdict: Verdict
     ratio: float | None = None
     interval: tuple[float, float] | None = None
+    in_turns: int = 0
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -52,14 +55,19 @@ def compare(a: Measurement, b: Measurement) -> Comparison:
     of_a, of_b = statistics(a), statistics(b)
     if reasons := obstacles(a, b):
         return Comparison(a, b, of_a, of_b, "not comparable", reasons=reasons)
-    ratio, interval = ratio_of_medians(of_a.medians, of_b.medians)
+    ratios = ratios_in_turns(a, b)
+    in_turns = len(ratios) if len(ratios) >= LEAST_REPEATS else 0
+    if in_turns:
+        ratio, interval = mean_ratio(ratios)
+    else:
+        ratio, interval = ratio_of_medians(of_a.medians, of_b.medians)
     verdict: Verdict = "no difference shown"
     if interval[0] > 1:
         verdict = "slower"
     elif interval[1] < 1:
         verdict = "faster"
-    notes = tuple(one_line(note) for note in _notes(a, b))
-    return Comparison(a, b, of_a, of_b, verdict, ratio, interval, notes=notes)
+    notes = tuple(one_line(note) for note in _notes(a, b, in_turns))
+    return Comparison(a, b, of_a, of_b, verdict, ratio, interval, in_turns, notes=notes)
 
 
 def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -73,14 +81,23 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> tuple[float, tup
     return float(np.median(b) / np.median(a)), interval_of(drawn_b / drawn_a)
 
 
-def _notes(a: Measurement, b: Measurement) -> Iterator[str]:
-    for name, one in (("A", a), ("B", b)):
-        if one.validity == "noisy":
-            yield f"{name} is noisy: {'; '.join(one.reasons)}"
+def _notes(a: Measurement, b: Measurement, in_turns: int) -> Iterator[str]:
+    if in_turns:
+        yield f"the files took turns: the ratio is that of each of {in_turns} processes with both"
+    else:
+        yield from _noise(a, b)
     mine, theirs = ({repeat.timings.delegate for repeat in one.repeats} for one in (a, b))
     if mine != theirs:
         names = [" and ".join(sorted(name or "none" for name in one)) for one in (mine, theirs)]
         yield f"delegates differ: {names[0]} in A, {names[1]} in B"
+
+
+def _noise(a: Measurement, b: Measurement) -> Iterator[str]:
+    noisy = [(name, one) for name, one in (("A", a), ("B", b)) if one.validity == "noisy"]
+    for name, one in noisy:
+        yield f"{name} is noisy: {'; '.join(one.reasons)}"
+    if noisy:
+        yield "a device that drifts looks like a difference; files that take turns show what is one"
 
 
 @dataclass(frozen=True)

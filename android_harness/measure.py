@@ -1,5 +1,8 @@
 """A measurement from its beginning to its end: parity on the device, then repeats, then passes.
 
+Files that take turns are measured together: each repeat is one process that holds them all, and
+gives a repeat of each. A file alone is the case of one.
+
 Nothing here depends on how far an earlier attempt came: what is missing is done, what is stored
 stays. So a lost phone that comes back, and a command that is run again, go on in the same way.
 """
@@ -7,7 +10,7 @@ stays. So a lost phone that comes back, and a command that is run again, go on i
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -20,13 +23,14 @@ from .devices.base import Device
 from .interruption import pause
 from .parity import check_on_device
 from .placing import Placed, place
-from .processes import run_job, time_limit
+from .processes import run_in_turns, run_job, time_limit
 from .records import Conditions, DeviceInfo, Measurement, Options, Repeat, Subject
 from .reservation import reserved, settle
-from .runners.base import Job, Report, Runner
+from .runners.base import Job, Report, Runner, RunnerInTurns
 from .settings import SETTINGS, changed
 from .stats import assess
 from .store import Store
+from .turns import check_turns
 
 COOLING_LIMIT_S = 600.0  # a phone that throttles is cool again after some minutes
 RETURN_LIMIT_S = 60.0  # a phone boots in less
@@ -67,36 +71,54 @@ def measure(
     say: Callable[[str], None] = lambda line: None,
     phase: Callable[[str], None] = lambda what: None,
 ) -> Measurement:
-    """Measures, or goes on with the same measurement that was interrupted.
+    """As `measure_in_turns`, a file alone."""
+    (found,) = measure_in_turns(device, [request], store, say=say, phase=phase)
+    return found
 
-    Every repeat is in the store when it has ended. `say` is told what a user should know later,
-    `phase` what is done at the moment. A phone that is lost is waited for; raises DeviceLost when
-    it stays away, and DeviceError for one that never cools down, has an empty battery, or whose
-    runner fails. Outputs that are wrong on the device end it with the verdict "invalid", untimed.
+
+def measure_in_turns(
+    device: Device,
+    requests: Sequence[Request],
+    store: Store,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    phase: Callable[[str], None] = lambda what: None,
+) -> list[Measurement]:
+    """Measures, or goes on with the same measurements that were interrupted.
+
+    The requests differ in their files alone. Every repeat is in the store when it has ended. `say`
+    is told what a user should know later, `phase` what is done at the moment. A phone that is lost
+    is waited for; raises DeviceLost when it stays away, and DeviceError for one that never cools
+    down, has an empty battery, or whose runner fails. A file whose outputs are wrong on the device
+    ends with the verdict "invalid", untimed; raises DeviceError if others were to take turns with
+    it. Raises UsageError for files that cannot take turns.
     """
     with reserved(device, say):
-        return _Measuring(device, request, store, say, phase).to_the_end()
+        return _Measuring(device, requests, store, say, phase).to_the_end()
 
 
 class _Measuring:
-    """What is known so far; `measurement` is what the store holds."""
+    """What is known so far; `measurements` are what the store holds, in the requests' order."""
 
     def __init__(
         self,
         device: Device,
-        request: Request,
+        requests: Sequence[Request],
         store: Store,
         say: Callable[[str], None],
         phase: Callable[[str], None],
     ) -> None:
-        self._device, self._request, self._store = device, request, store
+        self._device, self._requests, self._store = device, requests, store
         self._say, self._phase = say, phase
-        self._options = request.options
-        self._single: float | None = None
+        self._runner, self._options = requests[0].runner, requests[0].options
+        if len(requests) > 1:
+            digests = tuple(one.subject.sha256 for one in requests)
+            self._options = replace(self._options, beside=digests)
+        self._singles: list[float | None] = []
         self._fixed_performance: bool | None = None
-        self.measurement: Measurement | None = None
+        self.measurements: list[Measurement] = []
 
-    def to_the_end(self) -> Measurement:
+    def to_the_end(self) -> list[Measurement]:
         losses, done = 0, 0
         while True:
             try:
@@ -116,108 +138,141 @@ class _Measuring:
                 raise _resumable(gone) from None
 
     def _repeats_done(self) -> int:
-        return len(self.measurement.repeats) if self.measurement else 0
+        return sum(len(one.repeats) for one in self.measurements)
 
-    def _attempt(self) -> Measurement:
+    def _attempt(self) -> list[Measurement]:
         self._phase("reading the device")
         info = self._device.describe()
-        if self._request.cores is not None:
-            mask = core_mask(self._request.cores, self._device, self._options.threads)
+        cores = self._requests[0].cores
+        if cores is not None:
+            mask = core_mask(cores, self._device, self._options.threads)
             self._options = replace(self._options, cores=mask)
-        # What a runner cannot do is said before anything is pushed.
-        for job in self._jobs(Placed("model", ())):
-            self._request.runner.command(job)
-        placed = place(
-            self._device, info, self._request.artifact, self._request.runner, self._phase
-        )
+        self._check_runner()
+        placed = [
+            place(self._device, info, one.artifact, self._runner, self._phase)
+            for one in self._requests
+        ]
         names = tuple(SETTINGS) if info.kind == "adb" else ()
         with changed(self._device, names, self._say) as taken:
             self._fixed_performance = "fixed-performance" in taken if names else None
-            measurement = self._checked(info, placed)
-            if measurement.parity is None or measurement.parity.verdict != "fail":
-                measurement = self._repeated(measurement, placed)
-                measurement = self._with_passes(measurement, placed)
-        validity, reasons = assess(measurement)
-        return self._keep(replace(measurement, validity=validity, reasons=reasons))
+            if not self.measurements:
+                self._begin(info, placed)
+            if not any(map(_is_wrong, self.measurements)):
+                self._repeat(placed)
+                self._pass(placed)
+        self._keep([_assessed(one) for one in self.measurements])
+        return self.measurements
 
-    def _keep(self, measurement: Measurement) -> Measurement:
-        self._store.save(measurement)
-        self.measurement = measurement
-        return measurement
+    def _check_runner(self) -> None:
+        """What a runner cannot do is said before anything is pushed."""
+        nowhere = Placed("model", ())
+        for request in self._requests:
+            for job in self._jobs(request, nowhere):
+                self._runner.command(job)
+        if len(self._requests) > 1:
+            check_turns(self._requests)
 
-    def _checked(self, info: DeviceInfo, placed: Placed) -> Measurement:
-        """The measurement to go on with, once the outputs on the device have been compared."""
-        if self.measurement is not None:
-            return self.measurement
-        check = check_on_device(
-            self._device,
-            self._request.artifact,
-            self._request.runner,
-            placed,
-            self._options,
-            self._phase,
+    def _keep(self, measurements: list[Measurement]) -> None:
+        self._store.save(*measurements)
+        self.measurements = measurements
+
+    def _begin(self, info: DeviceInfo, placed: Sequence[Placed]) -> None:
+        """The measurements to go on with, once the outputs on the device have been compared."""
+        checks = [
+            check_on_device(
+                self._device, request.artifact, self._runner, where, self._options, self._phase
+            )
+            for request, where in zip(self._requests, placed, strict=True)
+        ]
+        self._singles = [check.single for check in checks]
+        info = replace(info, emulated=info.emulated or any(check.emulated for check in checks))
+        begun = [
+            replace(self._found(info, request), parity=check.parity)
+            for request, check in zip(self._requests, checks, strict=True)
+        ]
+        wrong = [one for one in begun if _is_wrong(one)]
+        if wrong and len(begun) > 1:
+            self._keep([_assessed(one) for one in wrong])
+            names = ", ".join(one_line(one.subject.name) for one in wrong)
+            raise DeviceError(
+                f"{one_line(self._device.serial)}: wrong outputs of {names}, so that nothing takes "
+                "turns with it",
+                "`mvkit runs` shows the invalid run",
+            )
+        self._keep(begun)
+
+    def _found(self, info: DeviceInfo, request: Request) -> Measurement:
+        """The measurement that was interrupted, or a new one."""
+        labels = dict(request.labels)
+        found = self._store.unfinished(request.subject, info, self._options, labels)
+        if found is None:
+            return Measurement(
+                str(uuid.uuid4()), datetime.now(UTC), request.subject, info, self._options, labels
+            )
+        self._say(
+            f"{one_line(self._device.serial)}: going on with run {found.identity[:8]}, "
+            f"{len(found.repeats)} of {self._options.repeats} repeats are done"
         )
-        self._single = check.single
-        info = replace(info, emulated=info.emulated or check.emulated)
-        subject, labels = self._request.subject, dict(self._request.labels)
-        found = self._store.unfinished(subject, info, self._options, labels)
-        if found is not None:
-            self._say(
-                f"{one_line(self._device.serial)}: going on with run {found.identity[:8]}, "
-                f"{len(found.repeats)} of {self._options.repeats} repeats are done"
-            )
-        else:
-            found = Measurement(
-                str(uuid.uuid4()), datetime.now(UTC), subject, info, self._options, labels
-            )
-        return self._keep(replace(found, parity=check.parity))
+        return found
 
-    def _repeated(self, measurement: Measurement, placed: Placed) -> Measurement:
-        timed, *_ = self._jobs(placed)
-        limit = time_limit(self._options, self._single)
-        stored = {one.index for one in measurement.repeats}
+    def _repeat(self, placed: Sequence[Placed]) -> None:
+        jobs = [
+            self._jobs(request, where)[0]
+            for request, where in zip(self._requests, placed, strict=True)
+        ]
+        limit = time_limit(self._options, self._singles)
         for index in range(self._options.repeats):
-            if index in stored:
+            if all(_has(one, index) for one in self.measurements):
                 continue
             name = f"repeat {index + 1} of {self._options.repeats}"
-            if measurement.repeats:
+            if any(one.repeats for one in self.measurements):
                 self._rest(self._options.cooldown, name)
             before = self._ready(name)
             self._phase(name)
-            report = self._run(timed, limit)
-            repeat = Repeat(index, report.timings, before, self._conditions())
-            repeats = sorted((*measurement.repeats, repeat), key=lambda one: one.index)
-            measurement = self._keep(replace(measurement, repeats=tuple(repeats)))
-        return measurement
+            reports = self._timed(jobs, limit)
+            after = self._conditions()
+            self._keep(
+                [
+                    _with_repeat(one, Repeat(index, report.timings, before, after))
+                    for one, report in zip(self.measurements, reports, strict=True)
+                ]
+            )
 
-    def _with_passes(self, measurement: Measurement, placed: Placed) -> Measurement:
+    def _timed(self, jobs: Sequence[Job], limit: float) -> list[Report]:
+        if len(jobs) == 1:
+            return [self._run(jobs[0], limit)]
+        assert isinstance(self._runner, RunnerInTurns)  # check_turns has refused others
+        return run_in_turns(self._device, self._runner, jobs, limit=limit)
+
+    def _pass(self, placed: Sequence[Placed]) -> None:
         """Memory and profile, which would disturb the times, in processes of their own."""
-        limit = time_limit(self._options, self._single)
-        for job in self._jobs(placed)[1:]:
-            if job.memory and measurement.peak_memory is None:
-                self._phase("memory")
-                peak = self._run(job, limit).timings.peak_memory
-                measurement = self._keep(replace(measurement, peak_memory=peak))
-            if job.profile and not measurement.profile:
-                self._phase("profile")
-                profile = self._run(job, limit).profile
-                measurement = self._keep(replace(measurement, profile=profile))
-        return measurement
+        for number, (request, where) in enumerate(zip(self._requests, placed, strict=True)):
+            limit = time_limit(self._options, self._singles[number : number + 1])
+            for job in self._jobs(request, where)[1:]:
+                found = self.measurements[number]
+                if job.memory and found.peak_memory is None:
+                    self._phase("memory")
+                    peak = self._run(job, limit).timings.peak_memory
+                    found = replace(found, peak_memory=peak)
+                if job.profile and not found.profile:
+                    self._phase("profile")
+                    found = replace(found, profile=self._run(job, limit).profile)
+                self._keep([*self.measurements[:number], found, *self.measurements[number + 1 :]])
 
-    def _jobs(self, placed: Placed) -> list[Job]:
+    def _jobs(self, request: Request, placed: Placed) -> list[Job]:
         """The timed job first, then those of the passes that were asked for."""
         inputs = placed.cases[0].inputs if placed.cases else ()
         timed = Job(placed.model, inputs, None, self._options)
         few = replace(self._options, iterations=_MEMORY_ITERATIONS, min_seconds=0.0)
         jobs = [timed]
-        if self._request.memory:
+        if request.memory:
             jobs.append(replace(timed, options=few, memory=True))
-        if self._request.profile:
+        if request.profile:
             jobs.append(replace(timed, profile=True))
         return jobs
 
     def _run(self, job: Job, limit: float) -> Report:
-        return run_job(self._device, self._request.runner, job, limit=limit)
+        return run_job(self._device, self._runner, job, limit=limit)
 
     def _rest(self, seconds: float, name: str) -> None:
         if seconds:
@@ -242,6 +297,28 @@ class _Measuring:
 
     def _conditions(self) -> Conditions:
         return replace(self._device.conditions(), fixed_performance=self._fixed_performance)
+
+
+def _assessed(measurement: Measurement) -> Measurement:
+    """With its verdict."""
+    validity, reasons = assess(measurement)
+    return replace(measurement, validity=validity, reasons=reasons)
+
+
+def _is_wrong(measurement: Measurement) -> bool:
+    return measurement.parity is not None and measurement.parity.verdict == "fail"
+
+
+def _has(measurement: Measurement, index: int) -> bool:
+    return any(one.index == index for one in measurement.repeats)
+
+
+def _with_repeat(measurement: Measurement, repeat: Repeat) -> Measurement:
+    """What is stored stays: one of the files may have the repeat already."""
+    if _has(measurement, repeat.index):
+        return measurement
+    repeats = sorted((*measurement.repeats, repeat), key=lambda one: one.index)
+    return replace(measurement, repeats=tuple(repeats))
 
 
 def _resumable(lost: DeviceLost) -> DeviceLost:

@@ -60,7 +60,11 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. A mask names cores by bits; None leaves the choice to the system."""
+    """How to measure. A mask names cores by bits; None leaves the choice to the system.
+
+    `beside` are the digests of all files, its own among them, that take turns in the processes;
+    empty for a file alone.
+    """
 
     runner: str = "mvkit"
     backend: str = "xnnpack"
@@ -72,6 +76,7 @@ class Options:
     min_seconds: float = 1.0
     cooldown: float = 0.0  # seconds between repeats
     max_temperature: float | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Timings:
     """What one process of a runner measured.
 
     A tool that prints only figures (`benchmark_model`) has `samples` None and what it printed in
-    `summary` (its own names: "median", "p95", in ms).
+    `summary` (its own names: "median", "p95", in ms). `turns` says how many of the samples, in
+    their order, each turn has of a file that took turns with others.
     """
 
     load: float | None = None
@@ -90,11 +96,15 @@ class Timings:
     summary: Mapping[str, float] = field(default_factory=dict)
     delegate: str | None = None
     peak_memory: float | None = None
+    turns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A fresh process on the device, with the conditions around it and what makes it invalid."""
+    """A fresh process on the device, with the conditions around it and what makes it invalid.
+
+    Files that took turns in one process have equal conditions, moments included.
+    """
 
     index: int
     timings: Timings

@@ -1,4 +1,7 @@
-"""A shelf of phones: every device is measured in a thread of its own, one file after another."""
+"""A shelf of phones: every device is measured in a thread of its own, one file after another.
+
+Files that take turns are a group, which is measured as one.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from converters.errors import DeviceLost, MvkitError
+from converters.errors import DeviceLost
 
 from .devices.base import Device
 from .interruption import interrupt
-from .measure import Request, measure
+from .measure import Request, measure_in_turns
 from .records import Measurement
 from .store import Store
+
+Group = Sequence[Request]
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,13 @@ class Listener(Protocol):
 
     def say(self, line: str) -> None: ...
 
-    def phase(self, serial: str, request: Request, what: str) -> None: ...
+    def phase(self, serial: str, group: Group, what: str) -> None: ...
 
     def done(self, outcome: Outcome) -> None: ...
 
 
 def measure_all(
-    devices: Sequence[Device], requests: Sequence[Request], store: Store, listener: Listener
+    devices: Sequence[Device], groups: Sequence[Group], store: Store, listener: Listener
 ) -> list[Outcome]:
     """Measures everything on every device; the outcomes by device, in the order of `devices`.
 
@@ -51,7 +56,7 @@ def measure_all(
 
     def work(device: Device, end: threading.Event) -> None:
         try:
-            _measure_on(device, requests, store, listener, outcomes[device.serial].append)
+            _measure_on(device, groups, store, listener, outcomes[device.serial].append)
         except KeyboardInterrupt:
             pass  # of the main thread, which raises its own
         finally:
@@ -75,33 +80,33 @@ def measure_all(
 
 def _measure_on(
     device: Device,
-    requests: Sequence[Request],
+    groups: Sequence[Group],
     store: Store,
     listener: Listener,
     keep: Callable[[Outcome], None],
 ) -> None:
     lost: DeviceLost | None = None
-    for request in requests:
-        outcome = Outcome(device.serial, request, error=lost)
+    for group in groups:
         if lost is None:
-            outcome = _measured(device, request, store, listener)
-        if isinstance(outcome.error, DeviceLost):
-            lost = outcome.error
-        keep(outcome)
-        listener.done(outcome)
+            outcomes = _measured(device, group, store, listener)
+        else:
+            outcomes = [Outcome(device.serial, request, error=lost) for request in group]
+        for outcome in outcomes:
+            if isinstance(outcome.error, DeviceLost):
+                lost = outcome.error
+            keep(outcome)
+            listener.done(outcome)
 
 
-def _measured(device: Device, request: Request, store: Store, listener: Listener) -> Outcome:
+def _measured(device: Device, group: Group, store: Store, listener: Listener) -> list[Outcome]:
     def phase(what: str) -> None:
-        listener.phase(device.serial, request, what)
+        listener.phase(device.serial, group, what)
 
     try:
-        found = measure(device, request, store, say=listener.say, phase=phase)
-    except MvkitError as error:
-        return Outcome(device.serial, request, error=error)
-    except Exception as fault:  # of ours, on one device: it must not stop the others
-        return Outcome(device.serial, request, error=fault)
-    return Outcome(device.serial, request, found)
+        found = measure_in_turns(device, group, store, say=listener.say, phase=phase)
+    except Exception as error:  # of one device; a fault of ours must not stop the others either
+        return [Outcome(device.serial, request, error=error) for request in group]
+    return [Outcome(device.serial, request, one) for request, one in zip(group, found, strict=True)]
 
 
 def _wait_for(events: Sequence[threading.Event]) -> None:

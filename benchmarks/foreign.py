@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
-    parser.add_argument("--rounds", type=int, default=20, help="in a process")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of turns in a process")
     parser.add_argument("--processes", type=int, default=5, help="at least 2")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for stock files")
     parser.add_argument("--draft", action="store_true", help=f"{DRAFT}, and write nothing")
@@ -96,7 +96,7 @@ def measured(model: str, target: str, options: argparse.Namespace) -> dict[str, 
         subjects = {name: Subject(file, image) for name, file in files.items()}
         errors = agreement(outputs(target, subjects))
         times = measure(
-            target, subjects, threads=1, rounds=options.rounds, processes=options.processes
+            target, subjects, threads=1, seconds=options.seconds, processes=options.processes
         )
     has = {"model": model, "has": MODELS[model], "target": target}
     return {**has, **medians_and_ratios(times), **route, "relative_errors": errors}

@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.process import in_fresh_process
 from benchmarks.stock import GEMM_SIDE, gemm_file, has_fused_attention, stock_file
-from benchmarks.timing import Subject, Times, compare, measure, outputs
+from benchmarks.timing import Subject, Times, compare, measure, outputs, within_rounds
 from converters.errors import ParityError, UsageError
 from converters.recipe import Recipe
 from mobilevit_kit.images import sample_photos
@@ -48,10 +48,10 @@ TARGETS = ("tflite", "executorch")
 TOOLS = ("torch", "timm", "litert-torch", "ai-edge-litert", "executorch")
 MAX_ERROR = 1e-5
 CACHE = Path(".cache/latency")
-DRAFT = {"rounds": 8, "processes": 2}
+DRAFT = {"seconds": 2.0, "processes": 2}
 METHOD = (
-    "fp32, batch 1, medians over processes of medians in ms; ratio = stock / ours of files that "
-    "take turns in a process, with the 95% bootstrap interval over processes"
+    "fp32, batch 1, medians over processes of medians in ms; ratio = stock / ours within rounds of "
+    "turns in one process, median over rounds, then over processes with 95% bootstrap interval"
 )
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=names, choices=names, metavar="NAME")
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
-    parser.add_argument("--rounds", type=int, default=20, help="in a process")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of turns in a process")
     parser.add_argument("--processes", type=int, default=5, help="at least 2")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for converted files")
     parser.add_argument("--stock-only", action="store_true", help="fill the cache and stop")
@@ -142,7 +142,7 @@ def measure_model(
             target,
             subjects,
             threads=threads,
-            rounds=options.rounds,
+            seconds=options.seconds,
             processes=options.processes,
         )
         rows.append(
@@ -151,11 +151,15 @@ def measure_model(
                 "target": target,
                 "threads": threads,
                 "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-                "rounds": options.rounds,
+                "seconds": options.seconds,
                 **summary(times, published.macs_millions),
                 "relative_errors": errors,
                 "processes": [
-                    {name: asdict(one) for name, one in process.items()} for process in times
+                    {
+                        name: {"wall_ms": one.wall_ms, "processor_ms": one.processor_ms}
+                        for name, one in process.items()
+                    }
+                    for process in times
                 ],
             }
         )
@@ -188,10 +192,11 @@ def agreement(found: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
 def summary(processes: Sequence[Mapping[str, Times]], macs_millions: float) -> dict[str, Any]:
     """Medians over processes, ratios to ours, and the share of the matrix product's rate."""
     found = medians_and_ratios(processes)
-    ours = [gflops(1e6 * macs_millions, process["ours"].wall_ms) for process in processes]
-    peak = [gflops(GEMM_SIDE**3, process["gemm"].wall_ms) for process in processes]
-    found["gflops"] = statistics.median(ours)
-    found["share_of_peak"] = statistics.median(a / b for a, b in zip(ours, peak, strict=True))
+    macs = 1e6 * macs_millions
+    found["gflops"] = statistics.median(gflops(macs, one["ours"].wall_ms) for one in processes)
+    found["share_of_peak"] = statistics.median(
+        macs / GEMM_SIDE**3 * within_rounds(one["gemm"], one["ours"]) for one in processes
+    )
     return found
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, choices=list_models())
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--processes", type=int, default=3, help="at least 2")
-    parser.add_argument("--rounds", type=int, default=8, help="in a process")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of turns in a process")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for converted files")
     parser.add_argument("--convert-only", action="store_true", help="fill the cache and stop")
     options = parser.parse_args()
@@ -81,7 +81,7 @@ def rows_of(
     photo = a_photo(model)
     subjects = {label: Subject(file, photo) for label, file in files.items()}
     processes = measure(
-        target, subjects, threads=1, rounds=options.rounds, processes=options.processes
+        target, subjects, threads=1, seconds=options.seconds, processes=options.processes
     )
     times = {label: [one[label] for one in processes] for label in subjects}
     return [

@@ -1,8 +1,10 @@
 """Latencies of saved files that take turns in one process, and what several processes say of them.
 
-A process holds all files that are compared, so that each moment of a busy machine slows them alike.
-The luck of memory layout lasts for a whole process: there are several, and each loads the files in
-another order. With fewer threads than cores a process stays on as many cores, each on the next.
+A process holds all files that are compared, so that each moment of a busy machine slows them alike,
+and a ratio is taken within each round of turns: a neighbour changes the machine's speed within
+tenths of a second. The luck of memory layout lasts for a whole process: there are several, and each
+loads the files in another order. With fewer threads than cores a process stays on as many cores,
+each on the next.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # A turn is long beside what the file before it left in the caches, and short beside what changes
-# on a busy machine.
-TURN_S = 0.05
+# on a busy machine: one file beside itself has ratios whose standard deviation over processes is
+# 0.6 to 1.0% with turns of 20 ms, 2.3% with 50 ms, and 11% where processes follow each other.
+TURN_S = 0.02
 LEAST_RUNS = 2
+LEAST_ROUNDS = 6
 WARM_UPS = 3
 
 
@@ -48,33 +52,38 @@ class Times:
     """One file in one process: medians over all timed runs, in ms.
 
     `processor_ms` is the processor's time, of all threads; where strangers take turns on the
-    machine, it is nearer than `wall_ms` to what one thread would need alone.
+    machine, it is nearer than `wall_ms` to what one thread would need alone. `turns_ms` are the
+    medians of each turn, by wall time.
     """
 
     wall_ms: float
     processor_ms: float
+    turns_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Ratio:
     """How many times longer one file takes than another, with a 95% interval, by wall time.
 
-    `processor` is the same by processor time, without interval.
+    `processes` are the ratios of single processes. `processor` is the ratio by processor time,
+    without interval.
     """
 
     median: float
     low: float
     high: float
     processor: float
+    processes: tuple[float, ...]
 
 
 def compare(slow: Sequence[Times], fast: Sequence[Times]) -> Ratio:
     """Over processes, at least two, that each measured both: the median of their ratios.
 
-    The interval is the percentile bootstrap of that median (Efron, 1979). Processes are drawn, not
-    runs, since the runs of one share its luck; with five it is the range of their ratios.
+    A process's ratio is the median over its rounds. The interval is the percentile bootstrap of the
+    median over processes (Efron, 1979). Processes are drawn, not runs, since the runs of one share
+    its luck; with five it is the range of their ratios.
     """
-    walls = [s.wall_ms / f.wall_ms for s, f in zip(slow, fast, strict=True)]
+    walls = [within_rounds(s, f) for s, f in zip(slow, fast, strict=True)]
     interval = stats.bootstrap(
         (walls,), np.median, method="percentile", confidence_level=0.95, rng=0
     ).confidence_interval
@@ -83,18 +92,25 @@ def compare(slow: Sequence[Times], fast: Sequence[Times]) -> Ratio:
         float(interval.low),
         float(interval.high),
         statistics.median(s.processor_ms / f.processor_ms for s, f in zip(slow, fast, strict=True)),
+        tuple(walls),
     )
 
 
+def within_rounds(slow: Times, fast: Times) -> float:
+    """How many times longer one file takes than another in the same process."""
+    return statistics.median(s / f for s, f in zip(slow.turns_ms, fast.turns_ms, strict=True))
+
+
 def measure(
-    target: str, subjects: Mapping[str, Subject], *, threads: int, rounds: int, processes: int
+    target: str, subjects: Mapping[str, Subject], *, threads: int, seconds: float, processes: int
 ) -> list[dict[str, Times]]:
     """The times of all subjects in each of several fresh processes, one after another.
 
-    Raises ValueError for a file that the target's runtime does not hand to XNNPACK.
+    Each process has as many rounds as fit in so many seconds, and LEAST_ROUNDS. Raises ValueError
+    for a file that the target's runtime does not hand to XNNPACK.
     """
     return [
-        in_fresh_process(_take_turns, target, dict(subjects), threads, rounds, index)
+        in_fresh_process(_take_turns, target, dict(subjects), threads, seconds, index)
         for index in range(processes)
     ]
 
@@ -194,7 +210,7 @@ def _run_once(target: str, subjects: Mapping[str, Subject]) -> dict[str, NDArray
 
 
 def _take_turns(
-    target: str, subjects: Mapping[str, Subject], threads: int, rounds: int, index: int
+    target: str, subjects: Mapping[str, Subject], threads: int, seconds: float, index: int
 ) -> dict[str, Times]:
     """The measuring process of this index: rounds in which each file has a turn of several runs.
 
@@ -204,24 +220,31 @@ def _take_turns(
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, rotated(cores, index)[:threads])
     names = rotated(list(subjects), index)
-    walls: dict[str, list[float]] = {name: [] for name in names}
-    processors: dict[str, list[float]] = {name: [] for name in names}
+    turns: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in names}
     with vendor_output.silenced():
         loaded = _load(target, {name: subjects[name] for name in names}, threads)
-        slowest = max(min(_run(one)[0] for _ in range(WARM_UPS)) for one in loaded.values())
-        runs = max(LEAST_RUNS, math.ceil(TURN_S / slowest))
+        single = {
+            name: min(_run(one)[0] for _ in range(WARM_UPS)) for name, one in loaded.items()
+        }
+        runs = {name: max(LEAST_RUNS, math.ceil(TURN_S / one)) for name, one in single.items()}
         gc.disable()
-        for turn in range(rounds):
-            for name in rotated(names, turn):
+        until, rounds = time.perf_counter() + seconds, 0
+        while rounds < LEAST_ROUNDS or time.perf_counter() < until:
+            for name in rotated(names, rounds):
                 _run(loaded[name])
-                for _ in range(runs):
-                    wall, processor = _run(loaded[name])
-                    walls[name].append(wall)
-                    processors[name].append(processor)
-    return {
-        name: Times(1e3 * statistics.median(walls[name]), 1e3 * statistics.median(processors[name]))
-        for name in subjects
-    }
+                turns[name].append([_run(loaded[name]) for _ in range(runs[name])])
+            rounds += 1
+    return {name: _times(turns[name]) for name in subjects}
+
+
+def _times(turns: Sequence[Sequence[tuple[float, float]]]) -> Times:
+    """Of the runs of each turn: seconds on the wall, and of the processor."""
+    walls, processors = zip(*(run for turn in turns for run in turn), strict=True)
+    return Times(
+        1e3 * statistics.median(walls),
+        1e3 * statistics.median(processors),
+        tuple(1e3 * statistics.median(wall for wall, _ in turn) for turn in turns),
+    )
 
 
 def _run(loaded: _Loaded) -> tuple[float, float]:

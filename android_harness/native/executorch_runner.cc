@@ -133,27 +133,34 @@ class Profiler : public et::EventTracer {
   std::vector<Operator> operators_;
 };
 
+// All models share the pool, and delegates keep it: only the first may make it anew.
+void size_pool(int threads) {
+  static bool sized = false;
+  if (sized) return;
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  if (pool == nullptr || !pool->_unsafe_reset_threadpool(threads)) {
+    throw Failure("ExecuTorch cannot make a pool of " + std::to_string(threads) + " threads");
+  }
+  sized = true;
+}
+
 class Executorch : public Engine {
  public:
   const char* name() const override { return "executorch"; }
 
-  void load(const Options& options) override {
+  void load(const std::string& file, const Options& options) override {
     if (options.backend != "xnnpack") {
       throw UsageFailure("--backend " + options.backend +
                          ": a .pte has the backend that it was made for");
     }
     auto profiler = options.profile ? std::make_unique<Profiler>() : nullptr;
     profiler_ = profiler.get();
-    module_ = std::make_unique<Module>(options.model, Module::LoadMode::Mmap, std::move(profiler));
-    check(module_->load(et::Program::Verification::InternalConsistency), "load " + options.model);
+    module_ = std::make_unique<Module>(file, Module::LoadMode::Mmap, std::move(profiler));
+    check(module_->load(et::Program::Verification::InternalConsistency), "load " + file);
   }
 
   void compile(const Options& options) override {
-    auto* pool = executorch::extension::threadpool::get_threadpool();
-    if (pool == nullptr || !pool->_unsafe_reset_threadpool(options.threads)) {
-      throw Failure("ExecuTorch cannot make a pool of " + std::to_string(options.threads) +
-                    " threads");
-    }
+    size_pool(options.threads);
     check(module_->load_method(kMethod), "prepare the method forward");
     const auto found = module_->method_meta(kMethod);
     check(found.error(), "describe the method forward");
@@ -228,6 +235,7 @@ class Executorch : public Engine {
 }  // namespace mvkit
 
 int main(int argc, char** argv) {
-  mvkit::Executorch engine;
-  return mvkit::run(engine, argc, argv);
+  return mvkit::run(
+      []() -> std::unique_ptr<mvkit::Engine> { return std::make_unique<mvkit::Executorch>(); },
+      argc, argv);
 }

@@ -31,11 +31,11 @@ class Litert : public Engine {
  public:
   const char* name() const override { return "litert"; }
 
-  void load(const Options& options) override {
+  void load(const std::string& file, const Options&) override {
     api_ = std::make_unique<litert::Api>();
     check(api_->CreateEnvironment(0, nullptr, &environment_), "make an environment");
-    check(api_->CreateModelFromFile(environment_, options.model.c_str(), &model_),
-          ("load " + options.model).c_str());
+    check(api_->CreateModelFromFile(environment_, file.c_str(), &model_),
+          ("load " + file).c_str());
   }
 
   void compile(const Options& options) override {
@@ -177,6 +177,6 @@ std::vector<Operator> Litert::stop_profile() {
 }  // namespace mvkit
 
 int main(int argc, char** argv) {
-  mvkit::Litert engine;
-  return mvkit::run(engine, argc, argv);
+  return mvkit::run([]() -> std::unique_ptr<mvkit::Engine> { return std::make_unique<mvkit::Litert>(); },
+                    argc, argv);
 }

@@ -57,9 +57,10 @@ Options parse_options(int argc, char** argv) {
     if (i + 1 == argc) throw UsageFailure(option + ": unknown, or lacks its value");
     const std::string value = argv[++i];
     if (option == "--model") {
-      options.model = value;
+      options.models.push_back({value, {}});
     } else if (option == "--input") {
-      options.inputs.push_back(value);
+      if (options.models.empty()) throw UsageFailure("--input: comes after its --model");
+      options.models.back().inputs.push_back(value);
     } else if (option == "--outputs") {
       options.outputs = value;
     } else if (option == "--backend") {
@@ -78,7 +79,11 @@ Options parse_options(int argc, char** argv) {
       throw UsageFailure(option + ": unknown option");
     }
   }
-  if (options.model.empty()) throw UsageFailure("--model: missing");
+  if (options.models.empty()) throw UsageFailure("--model: missing");
+  const bool more = options.profile || options.memory || !options.outputs.empty();
+  if (more && options.models.size() > 1) {
+    throw UsageFailure("--model: several models are timed, nothing else");
+  }
   return options;
 }
 

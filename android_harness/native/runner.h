@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,10 +15,14 @@ namespace mvkit {
 // report.
 constexpr int kMostIterations = 100000;
 
-struct Options {
-  std::string model;
+struct Model {
+  std::string file;
   std::vector<std::string> inputs;  // files, in the order of the model's inputs
-  std::string outputs;              // files `outputs`-0.bin and so on; empty: none
+};
+
+struct Options {
+  std::vector<Model> models;  // several take turns
+  std::string outputs;        // files `outputs`-0.bin and so on; empty: none
   std::string backend = "xnnpack";
   int threads = 1;
   uint64_t cores = 0;  // a bit for each core that may be used; 0: all
@@ -46,7 +51,7 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual const char* name() const = 0;
-  virtual void load(const Options& options) = 0;
+  virtual void load(const std::string& file, const Options& options) = 0;
   virtual void compile(const Options& options) = 0;
   virtual std::vector<size_t> input_sizes() = 0;  // bytes
   virtual void set_input(size_t index, const Bytes& data) = 0;
@@ -59,8 +64,10 @@ class Engine {
   virtual std::vector<Operator> stop_profile() = 0;
 };
 
-// Runs `engine` as the command line says. Returns the process's exit code: 0, 1 for a failure, 2
-// for a mistake on the command line.
-int run(Engine& engine, int argc, char** argv);
+using MakeEngine = std::unique_ptr<Engine> (*)();
+
+// Runs what the command line says, each model in an engine of its own. Returns the process's exit
+// code: 0, 1 for a failure, 2 for a mistake on the command line.
+int run(MakeEngine make, int argc, char** argv);
 
 }  // namespace mvkit

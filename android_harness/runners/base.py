@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..records import Options, ProfileRow, Timings
 
@@ -69,3 +69,14 @@ class Runner(Protocol):
         Raises DeviceError for output that is not a whole and sane report; the message is the
         program's own where it said what was wrong.
         """
+
+
+@runtime_checkable
+class RunnerInTurns(Runner, Protocol):
+    """One whose processes can hold several files that take turns."""
+
+    def command_in_turns(self, jobs: Sequence[Job]) -> list[str]:
+        """As `command`, for jobs that differ in their files alone."""
+
+    def read_in_turns(self, output: str, errors: str, count: int) -> list[Report]:
+        """As `read`: a report for each of so many files, in their order."""

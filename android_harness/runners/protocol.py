@@ -6,6 +6,7 @@ says how many there were, so that a lost one is noticed.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -41,16 +42,43 @@ def check_size(output: str, errors: str) -> None:
 
 def read_report(output: str) -> Report:
     """Raises DeviceError, with the runner's own message where it ended with an error."""
+    events = _sound_events(output)
+    return _report(events, lines=len(events) - 1)
+
+
+def read_reports(output: str, count: int) -> list[Report]:
+    """Of a process in which so many models took turns, in the order of its command line."""
+    events = _sound_events(output)
+    starts = [place for place, event in enumerate(events) if event["event"] == "model"]
+    if not events or events[-1]["event"] != "end":
+        _refuse("it ends early" if events else "it is empty")
+    if [_integer(events[place], "index") for place in starts] != list(range(count)):
+        _refuse(f"it is not about {count} models in their order")
+    if starts[0] != 1:
+        _refuse("its lines are out of order")
+    bounds = itertools.pairwise([*starts, len(events) - 1])
+    return [
+        _report([events[0], *events[begin + 1 : end], events[-1]], lines=len(events) - 1)
+        for begin, end in bounds
+    ]
+
+
+def _sound_events(output: str) -> list[_Event]:
     events = list(_events(output))
     for event in events:
         if event["event"] == "error":
             raise DeviceError(f"the runner failed: {one_line(event.get('message', 'no reason'))}")
+    return events
+
+
+def _report(events: list[_Event], *, lines: int) -> Report:
+    """Of the events of one model, between the process's first and last."""
     _check_order(events)
     by_name: dict[str, list[_Event]] = {name: [] for name in _ORDER}
     for event in events:
         by_name[event["event"]].append(event)
     _check_header(by_name["runner"][0])
-    if _integer(by_name["end"][0], "lines") != len(events) - 1:
+    if _integer(by_name["end"][0], "lines") != lines:
         _refuse("lines of it were lost")
     _check_clock(events)
     samples = by_name["sample"]
@@ -62,6 +90,7 @@ def read_report(output: str) -> Report:
         first=_ms(by_name["first"][0]),
         warmup=tuple(map(_ms, by_name["warmup"])),
         samples=tuple(map(_ms, samples)),
+        turns=_turns(samples),
         delegate=next(map(_delegate, by_name["delegate"]), None),
         peak_memory=next(
             (_integer(one, "peak_kib", least=1) / _KIB_PER_MIB for one in by_name["memory"]), None
@@ -73,6 +102,17 @@ def read_report(output: str) -> Report:
         tuple(map(_output, by_name["output"])),
         by_name["runner"][0]["emulated"],
     )
+
+
+def _turns(samples: list[_Event]) -> tuple[int, ...]:
+    """How many samples each turn has; empty where none were taken."""
+    if not any("turn" in one for one in samples):
+        return ()
+    turns = [_integer(one, "turn") for one in samples]
+    counts = [(turn, len(list(group))) for turn, group in itertools.groupby(turns)]
+    if [turn for turn, _ in counts] != list(range(len(counts))):
+        _refuse("its turns are out of order")
+    return tuple(count for _, count in counts)
 
 
 def _events(output: str) -> Iterator[_Event]:

@@ -78,14 +78,19 @@ class Store:
         nothing = delete(labels).where(false())
         self.database.write(lambda connection: connection.execute(nothing))
 
-    def save(self, measurement: Measurement) -> None:
-        """Makes the store hold the measurement; on disk when this returns.
+    def save(self, *measurements: Measurement) -> None:
+        """Makes the store hold the measurements, all or none; on disk when this returns.
 
         Called when a measurement begins, whenever a repeat has ended, and at the end. What is
         known of the whole is written anew; repeats that are not there yet are added. Raises
         StoreError if a repeat is there with other results: nothing measured is overwritten.
         """
-        self.database.write(lambda connection: write_measurement(connection, measurement))
+
+        def write(connection: Connection) -> None:
+            for one in measurements:
+                write_measurement(connection, one)
+
+        self.database.write(write)
 
     def unfinished(
         self,

@@ -9,6 +9,10 @@ one distribution, a find is a slowdown of 5% that is shown.
 which it came. "as measured, in order" takes repeats that followed each other, from two stretches
 that do not overlap, as two commands at different times are: a machine that slows down for minutes
 raises its false alarms, and no number of repeats of one command helps against that.
+
+What does is `--interleave`. For "in turns" the file takes turns with itself in as many processes,
+and trials draw the ratios of five of them: each on its own, or neighbours. Here the spread is that
+of the ratios.
 """
 
 from __future__ import annotations
@@ -27,9 +31,10 @@ from android_harness.building import build_bundle
 from android_harness.compare import ratio_of_medians
 from android_harness.medians import relative_spread
 from android_harness.records import Options
+from android_harness.turns import mean_ratio, ratio_within
 from benchmarks.latency import a_photo, our_file
 
-from .native import native_samples
+from .native import native_samples, native_turns
 from .part import Effort, Part
 
 if TYPE_CHECKING:
@@ -39,8 +44,9 @@ MODEL = "efficientvit_m0"
 SLOWDOWN = 1.05
 METHOD = (
     "{trials} trials a figure, in percent; false alarms with their 95% interval; goals: at most 5% "
-    "false alarms, a slowdown of 5% found in at least 95%, as measured, with 5 repeats each"
+    "false alarms, a slowdown of 5% found in at least 95%, with 5 repeats each"
 )
+REPEATS = 5
 
 # Draws the medians of so many repeats of A, then of B, relative to the true latency.
 Sets = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -49,14 +55,17 @@ Draw = Callable[[np.random.Generator, int, int], Sets]
 
 def measure(effort: Effort) -> Part:
     noise = measured_noise(effort)
-    rows = list(trial_rows(noise["medians_ms"], effort.trials))
+    rows = [
+        *turn_rows(noise["ratios_in_turns"], effort.trials),
+        *trial_rows(noise["medians_ms"], effort.trials),
+    ]
     return Part(METHOD.format(trials=effort.trials), rows, {"noise": noise})
 
 
 def measured_noise(effort: Effort) -> dict[str, Any]:
     file = our_file(MODEL, "tflite", effort.cache).resolve()
     bundle = build_bundle("tflite", "host")
-    medians = []
+    medians, ratios = [], []
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder, "photo.bin")
@@ -64,14 +73,49 @@ def measured_noise(effort: Effort) -> dict[str, Any]:
         for index in range(effort.processes):
             samples = native_samples(bundle, file, photo, Options())
             medians.append(float(np.median(samples)))
-            print(f"{index + 1} of {effort.processes}: {medians[-1]:.2f} ms", file=sys.stderr)
+            ratio = ratio_within(*native_turns(bundle, [file, file], photo, Options()))
+            assert ratio is not None
+            ratios.append(ratio)
+            which = f"{index + 1} of {effort.processes}"
+            print(f"{which}: {medians[-1]:.2f} ms, in turns {ratio:.3f}", file=sys.stderr)
     return {
         "file": file.name,
         "options": "as `mvkit bench` has them by default",
         "medians_ms": medians,
         "spread": relative_spread(medians),
+        "ratios_in_turns": ratios,
+        "spread_in_turns": relative_spread(ratios),
         "load_average": [round(one, 2) for one in (before, os.getloadavg()[0])],
     }
+
+
+def turn_rows(ratios: Sequence[float], trials: int) -> Iterator[dict[str, Any]]:
+    """The rows of files that take turns."""
+    measured = np.asarray(ratios)
+
+    def alone(rng: np.random.Generator) -> NDArray[np.float64]:
+        return rng.choice(measured, REPEATS)
+
+    def neighbours(rng: np.random.Generator) -> NDArray[np.float64]:
+        first = rng.integers(len(measured) - REPEATS + 1)
+        # The file beside itself: which of the two is called the second is a matter of luck.
+        return measured[first : first + REPEATS] ** rng.choice([-1, 1])
+
+    for name, draw in (("in turns, as measured", alone), ("in turns, in order", neighbours)):
+        alarms = shown_in_turns(draw, 1.0, trials)
+        yield _row(
+            name, relative_spread(ratios) or 0.0, f"{REPEATS} of both", alarms,
+            shown_in_turns(draw, SLOWDOWN, trials), trials,
+        )  # fmt: skip
+
+
+def shown_in_turns(
+    draw: Callable[[np.random.Generator], NDArray[np.float64]], factor: float, trials: int
+) -> int:
+    """As `shown`, of ratios."""
+    rng = np.random.default_rng(0)
+    intervals = [mean_ratio([*(factor * draw(rng))])[1] for _ in range(trials)]
+    return sum(low > 1 or (high < 1 and factor == 1) for low, high in intervals)
 
 
 def trial_rows(medians: Sequence[float], trials: int) -> Iterator[dict[str, Any]]:
@@ -92,16 +136,23 @@ def trial_rows(medians: Sequence[float], trials: int) -> Iterator[dict[str, Any]
     for name, (draw, standard_deviation, sizes) in draws.items():
         for of_a, of_b in sizes:
             alarms = shown(draw, of_a, of_b, 1.0, trials)
-            low, high = proportion_interval(alarms, trials)
-            yield {
-                "noise": name,
-                "spread": 100 * standard_deviation,
-                "repeats": f"{of_a} and {of_b}",
-                "false_alarms": 100 * alarms / trials,
-                "lowest": 100 * low,
-                "highest": 100 * high,
-                "found": 100 * shown(draw, of_a, of_b, SLOWDOWN, trials) / trials,
-            }
+            found = shown(draw, of_a, of_b, SLOWDOWN, trials)
+            yield _row(name, standard_deviation, f"{of_a} and {of_b}", alarms, found, trials)
+
+
+def _row(
+    noise: str, spread: float, repeats: str, alarms: int, found: int, trials: int
+) -> dict[str, Any]:
+    low, high = proportion_interval(alarms, trials)
+    return {
+        "noise": noise,
+        "spread": 100 * spread,
+        "repeats": repeats,
+        "false_alarms": 100 * alarms / trials,
+        "lowest": 100 * low,
+        "highest": 100 * high,
+        "found": 100 * found / trials,
+    }
 
 
 def shown(draw: Draw, of_a: int, of_b: int, factor: float, trials: int) -> int:

@@ -14,8 +14,10 @@ from .measurements import store_option
 from .options import Output, output_options
 
 if TYPE_CHECKING:
+    from android_harness.compare import Comparison
     from android_harness.measure import Request
-    from android_harness.shelf import Outcome
+    from android_harness.records import Measurement
+    from android_harness.shelf import Group, Outcome
     from converters import Artifact
 
 
@@ -84,6 +86,9 @@ class Label(click.ParamType[tuple[str, str]]):
     metavar="mvkit|benchmark_model=PATH|executor_runner=PATH",
     help="What measures; a path here, or on the device.",
 )
+@click.option("--interleave", is_flag=True,
+              help="Let the files take turns in each process, and compare them with the first: "
+              "what slows the device down slows all of them.")  # fmt: skip
 @click.option("--memory", is_flag=True, help="Measure peak memory, in a process of its own.")
 @click.option("--profile", is_flag=True, help="Time operators, in a process of their own.")
 @click.option("--label", "labels", type=Label(), multiple=True, help="For runs and compare.")
@@ -96,6 +101,7 @@ def bench(
     cores: str | None,
     backend: str | None,
     program: str,
+    interleave: bool,
     memory: bool,
     profile: bool,
     labels: tuple[tuple[str, str], ...],
@@ -116,26 +122,31 @@ def bench(
     from android_harness.runners.choice import choose_runner
     from android_harness.shelf import measure_all
     from android_harness.store import open_store
+    from android_harness.turns import check_turns
     from converters.artifact import load_artifact
 
     chosen = None if cores is None else parse_cores(cores)
-    requests = []
-    for file in files:
-        artifact = load_artifact(file)
-        runner = choose_runner(program, artifact.manifest)
-        for number in threads:
+    artifacts = [load_artifact(file) for file in files]
+    groups: list[list[Request]] = []
+    for number in threads:
+        requests = []
+        for artifact in artifacts:
+            runner = choose_runner(program, artifact.manifest)
             options = Options(
                 runner=runner.name, backend=_backend(artifact, backend), threads=number, **how
             )
             requests.append(
                 Request(artifact, runner, options, chosen, dict(labels), profile, memory)
             )
+        if interleave:
+            check_turns(requests)
+        groups += [requests] if interleave else [[one] for one in requests]
     devices = open_devices(names)
     with open_store(location, create=True) as store, _ended_by_sigterm():
         store.check_writable()
-        total = len(devices) * len(requests)
+        total = len(devices) * sum(map(len, groups))
         with _listening(total, output) as listener:
-            outcomes = measure_all(devices, requests, store, listener)
+            outcomes = measure_all(devices, groups, store, listener)
     _print(outcomes, output)
     return max(map(_exit_code, outcomes))
 
@@ -185,23 +196,26 @@ class _Listener:
         self, phase: Callable[[str, str], None], done: Callable[[str], None], output: Output
     ) -> None:
         self._phase, self._done, self._output = phase, done, output
+        self._lines: dict[tuple[str, int], str] = {}
 
     def say(self, line: str) -> None:
         if not self._output.quiet:
             click.echo(line, err=True)
 
-    def phase(self, serial: str, request: Request, what: str) -> None:
-        self._phase(_line_name(serial, request), what)
+    def phase(self, serial: str, group: Group, what: str) -> None:
+        line = _line_name(serial, group)
+        self._lines |= {(serial, id(request)): line for request in group}
+        self._phase(line, what)
 
     def done(self, outcome: Outcome) -> None:
-        self._done(_line_name(outcome.serial, outcome.request))
+        self._done(self._lines.get((outcome.serial, id(outcome.request)), ""))
 
 
-def _line_name(serial: str, request: Request) -> str:
+def _line_name(serial: str, group: Group) -> str:
     from .measurements import shown
 
-    threads = request.options.threads
-    return f"{shown(serial)}, {shown(request.artifact.path.name)}, {threads} thr."
+    files = " and ".join(shown(one.artifact.path.name) for one in group)
+    return f"{shown(serial)}, {files}, {group[0].options.threads} thr."
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -212,15 +226,33 @@ def _exit_code(outcome: Outcome) -> int:
     return outcome.error.exit_code if isinstance(outcome.error, MvkitError) else 1
 
 
+def _comparisons(outcomes: Sequence[Outcome]) -> dict[int, Comparison]:
+    """Of files that took turns, each beside the first of them; by the places of outcomes."""
+    from android_harness.compare import compare
+
+    first: dict[tuple[str, int], Measurement] = {}
+    found = {}
+    for place, one in enumerate(outcomes):
+        run = one.measurement
+        if run is None or not run.options.beside:
+            continue
+        other = first.setdefault((one.serial, run.options.threads), run)
+        if other is not run:
+            found[place] = compare(other, run)
+    return found
+
+
 def _print(outcomes: Sequence[Outcome], output: Output) -> None:
     from android_harness.documents import to_document
     from android_harness.stats import statistics
     from android_harness.store import summary_of
     from converters.errors import MvkitError
 
+    from .compare import comparison_document, print_comparison
     from .console import print_json, print_line
     from .measurements import SHORT_ID, print_runs, summary_document
 
+    compared = _comparisons(outcomes)
     for one in outcomes:
         if one.error is None:
             continue
@@ -240,9 +272,10 @@ def _print(outcomes: Sequence[Outcome], output: Output) -> None:
                         "parity": to_document(one.measurement.parity),
                         "peak_memory": one.measurement.peak_memory,
                     },
+                    "compared": comparison_document(compared[place]) if place in compared else None,
                     "error": None if one.error is None else str(one.error),
                 }
-                for one in outcomes
+                for place, one in enumerate(outcomes)
             ]
         )
     if output.json or output.quiet:
@@ -258,3 +291,6 @@ def _print(outcomes: Sequence[Outcome], output: Output) -> None:
             print_line(f"{run.identity[:SHORT_ID]}  outputs on the device: {run.parity.reason}")
         if run.peak_memory is not None:
             print_line(f"{run.identity[:SHORT_ID]}  peak memory {run.peak_memory:.1f} MiB")
+    for comparison in compared.values():
+        print_line("")
+        print_comparison(comparison)

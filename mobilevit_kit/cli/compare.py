@@ -92,6 +92,19 @@ def _exit_code(comparisons: Sequence[Comparison], limit: float) -> int:
     return 2 if any(one.verdict == "not comparable" for one in comparisons) else 0
 
 
+def comparison_document(one: Comparison) -> dict[str, Any]:
+    """What it says, for JSON."""
+    return {
+        "emulated": one.emulated,
+        "verdict": one.verdict,
+        "ratio": one.ratio,
+        "interval": one.interval,
+        "in_turns": one.in_turns,
+        "reasons": one.reasons,
+        "notes": one.notes,
+    }
+
+
 def _print_json(comparisons: Sequence[Comparison], found: Pairing) -> None:
     from dataclasses import asdict
 
@@ -104,12 +117,7 @@ def _print_json(comparisons: Sequence[Comparison], found: Pairing) -> None:
                 {
                     "a": {**summary_document(a), "statistics": asdict(one.of_a)},
                     "b": {**summary_document(b), "statistics": asdict(one.of_b)},
-                    "emulated": one.emulated,
-                    "verdict": one.verdict,
-                    "ratio": one.ratio,
-                    "interval": one.interval,
-                    "reasons": one.reasons,
-                    "notes": one.notes,
+                    **comparison_document(one),
                 }
                 for one, (a, b) in zip(comparisons, found.pairs, strict=True)
             ],
@@ -124,7 +132,7 @@ def _print(comparisons: Sequence[Comparison], found: Pairing, limit: float | Non
     from .measurements import SHORT_ID, device_text, subject_text
 
     for one in comparisons:
-        _print_comparison(one)
+        print_comparison(one)
     for name, alone in (("A", found.only_a), ("B", found.only_b)):
         for run in alone:
             what = f"{subject_text(run.subject)} on {device_text(run.device)}"
@@ -134,7 +142,8 @@ def _print(comparisons: Sequence[Comparison], found: Pairing, limit: float | Non
         print_line(f"{slower} of {len(comparisons)} slower by more than {100 * limit:g}%")
 
 
-def _print_comparison(one: Comparison) -> None:
+def print_comparison(one: Comparison) -> None:
+    """Both runs, their samples on one axis, and the verdict."""
     from rich.text import Text
 
     from android_harness.strip import axis_line, common_axis, strip, times_to_draw

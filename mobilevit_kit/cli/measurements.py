@@ -51,7 +51,8 @@ def device_text(device: DeviceInfo) -> str:
 def how_text(options: Options) -> str:
     threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
     cores = "" if options.cores is None else f", cores {options.cores:#x}"
-    return f"{shown(options.backend)}, {threads}{cores}"
+    turns = f", in turns of {len(options.beside)}" if options.beside else ""
+    return f"{shown(options.backend)}, {threads}{cores}{turns}"
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

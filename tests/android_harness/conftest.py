@@ -10,6 +10,7 @@ import pytest
 from android_harness.measure import Request
 from android_harness.runners.choice import choose_runner
 from converters import Artifact
+from converters.recipe import Recipe
 from tests.android_harness.postgresql import postgresql
 from tests.android_harness.scripted import QUICK, scripted_bundle
 from tests.fake_phone.fixtures import (
@@ -50,6 +51,12 @@ def artifact(
     scripted_bundle(tmp_path / "cache", found)
     monkeypatch.setenv("MVKIT_CACHE", str(tmp_path / "cache"))
     return found
+
+
+@pytest.fixture
+def plain(converted: Callable[..., Artifact]) -> Artifact:
+    """The same classifier without rewrites: another file with the same golden outputs."""
+    return converted("classifier", Recipe("tflite", rewrites=()))
 
 
 @pytest.fixture

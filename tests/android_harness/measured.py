@@ -108,6 +108,7 @@ timings = st.builds(
     summary=st.dictionaries(texts, numbers, max_size=3),
     delegate=maybe(texts),
     peak_memory=maybe(numbers),
+    turns=tuples_of(counts),
 )
 repeats = st.lists(
     st.builds(Repeat, counts, timings, conditions, conditions, tuples_of(texts)),
@@ -136,6 +137,7 @@ options = st.builds(
     min_seconds=numbers,
     cooldown=numbers,
     max_temperature=maybe(numbers),
+    beside=tuples_of(texts),
 )
 measurements = st.builds(
     Measurement,

@@ -1,8 +1,9 @@
 """A runner that is a shell script: it speaks the protocol, and goes wrong where a test says so.
 
 It lies in the cache as a bundle that `mvkit runner build` made, so that `mvkit bench` finds it. Its
-outputs are the golden ones of one artifact, and its times tell processes apart. Shell functions
-that a test writes to the phone's /state/runner.sh are called on its way:
+outputs are the golden ones of one artifact, and its times tell processes apart. Of models that take
+turns each sample is a turn, and the second takes 10% longer than the first. Shell functions that a
+test writes to the phone's /state/runner.sh are called on its way:
 
     on_start  before anything     on_load  after loading     on_run   before the timed runs
     on_time   for each sample, which it may change: `sample`          on_end   before the end
@@ -32,7 +33,7 @@ _SCRIPT = """\
 here=${0%/*}
 on_start() { :; }; on_load() { :; }; on_run() { :; }; on_time() { :; }; on_end() { :; }
 if [ -n "$STATE" ] && [ -e "$STATE/runner.sh" ]; then . "$STATE/runner.sh"; fi
-input= outputs= warmup=0 iterations=1 memory= profile=
+input= outputs= warmup=0 iterations=1 memory= profile= models=0
 while [ $# -gt 0 ]; do
     case $1 in
         --memory) memory=1; shift; continue ;;
@@ -41,25 +42,36 @@ while [ $# -gt 0 ]; do
         --outputs) outputs=$2 ;;
         --warmup) warmup=$2 ;;
         --iterations) iterations=$2 ;;
-        --model) [ -s "$2" ] || { echo '{"event":"error","message":"no model"}'; exit 1; } ;;
+        --model) [ -s "$2" ] || { echo '{"event":"error","message":"no model"}'; exit 1; }
+            models=$((models + 1)) ;;
     esac
     shift 2
 done
 at=0 lines=0
 say() { echo "$1"; lines=$((lines + 1)); }
-span() { say "{\\"event\\":\\"$1\\",\\"at\\":$at,\\"ns\\":$2}"; at=$((at + $2)); }
+span() {
+    say "{\\"event\\":\\"$1\\",\\"at\\":$at,\\"ns\\":$2${turn:+,\\"turn\\":$turn}}"
+    at=$((at + $2))
+}
 on_start
 say '{"event":"runner","protocol":1,"runtime":"scripted","emulated":'"${emulated:-false}"'}'
-span load 2000000
-on_load
-span compile 3000000
-span first 4000000
-say '{"event":"delegate","name":"scripted"}'
-i=0; while [ $i -lt $warmup ]; do span warmup 1100000; i=$((i + 1)); done
-on_run
-say '{"event":"timed","count":'$iterations'}'
-i=0; while [ $i -lt $iterations ]; do
-    sample=$((1000000 + $$ % 10000)); on_time; span sample $sample; i=$((i + 1))
+model=0; while [ $model -lt $models ]; do
+    turn=
+    [ $models -eq 1 ] || say '{"event":"model","index":'$model'}'
+    span load 2000000
+    on_load
+    span compile 3000000
+    span first 4000000
+    say '{"event":"delegate","name":"scripted"}'
+    i=0; while [ $i -lt $warmup ]; do span warmup 1100000; i=$((i + 1)); done
+    on_run
+    say '{"event":"timed","count":'$iterations'}'
+    [ $models -eq 1 ] || turn=0
+    i=0; while [ $i -lt $iterations ]; do
+        sample=$((1000000 + 100000 * model + $$ % 10000)); on_time; span sample $sample
+        i=$((i + 1)); [ -z "$turn" ] || turn=$i
+    done
+    model=$((model + 1))
 done
 if [ -n "$profile" ]; then
     say '{"event":"operator","name":"conv1","kind":"CONV_2D","ns":'$((iterations * 500000))',"calls":'$iterations'}'

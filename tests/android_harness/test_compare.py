@@ -220,6 +220,7 @@ def test_notes() -> None:
     b = replace(b, repeats=repeats, validity="noisy", reasons=("they spread",))
     assert compare(a, b).notes == (
         "B is noisy: they spread",
+        "a device that drifts looks like a difference; files that take turns show what is one",
         "delegates differ: XNNPACK in A, none in B",
     )
 

@@ -14,8 +14,9 @@ import pytest
 from android_harness.devices import Device, open_device
 from android_harness.measure import Request
 from android_harness.records import Options
-from android_harness.shelf import Outcome, measure_all
+from android_harness.shelf import Group, Outcome, measure_all
 from android_harness.store import Store, open_store
+from converters import Artifact
 from converters.errors import DeviceLost, UsageError
 from tests.android_harness.scripted import script
 from tests.fake_phone.fixtures import MakePhone
@@ -33,7 +34,7 @@ class Listener:
     def say(self, line: str) -> None:
         self.lines.append(line)
 
-    def phase(self, serial: str, request: Request, what: str) -> None:
+    def phase(self, serial: str, group: Group, what: str) -> None:
         pass
 
     def done(self, outcome: Outcome) -> None:
@@ -70,7 +71,7 @@ def test_devices_are_measured_at_the_same_time(
         script(phone, f"on_run() {{ touch {mine}; until [ -e {theirs} ]; do sleep 0.05; done; }}")
     requests = [request_, replace(request_, options=replace(QUICK, threads=2))]
     listener = Listener()
-    outcomes = measure_all(devices, requests, store, listener)
+    outcomes = measure_all(devices, [[one] for one in requests], store, listener)
     assert [(one.serial, one.request.options.threads) for one in outcomes] == [
         (device.serial, threads) for device in devices for threads in (1, 2)
     ]
@@ -83,10 +84,24 @@ def test_a_lost_phone_stops_its_own_files_only(
 ) -> None:
     phones[0].vanish()
     requests = [request_, replace(request_, options=replace(QUICK, threads=2))]
-    outcomes = measure_all(devices, requests, store, Listener())
+    outcomes = measure_all(devices, [[one] for one in requests], store, Listener())
     assert all(isinstance(one.error, DeviceLost) for one in outcomes[:2])
     assert outcomes[0].error is outcomes[1].error  # it is not waited for twice
     assert [one.measurement is not None for one in outcomes] == [False, False, True, True]
+
+
+def test_each_file_of_a_group_has_its_outcome(
+    phones: list[FakePhone], devices: list[Device], request_: Request, plain: Artifact, store: Store
+) -> None:
+    group = [request_, replace(request_, artifact=plain)]
+    listener = Listener()
+    outcomes = measure_all(devices, [group], store, listener)
+    assert [one.request for one in outcomes] == group * 2
+    assert all(one.measurement and one.measurement.options.beside for one in outcomes)
+    phones[0].vanish()
+    outcomes = measure_all(devices, [group], store, listener)
+    assert [isinstance(one.error, DeviceLost) for one in outcomes] == [True, True, False, False]
+    assert len(listener.ended) == 8
 
 
 def test_one_that_is_in_use_does_not_stop_the_other(
@@ -95,7 +110,7 @@ def test_one_that_is_in_use_does_not_stop_the_other(
     from android_harness.lock import device_lock
 
     with device_lock(devices[1].serial):
-        first, second = measure_all(devices, [request_], store, Listener())
+        first, second = measure_all(devices, [[request_]], store, Listener())
     assert first.measurement is not None
     assert isinstance(second.error, UsageError) and "in use by" in str(second.error)
 
@@ -106,8 +121,8 @@ def test_a_fault_of_ours_is_kept_with_its_device(
     def broken(device: Device, *_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("android_harness.shelf.measure", broken)
-    outcomes = measure_all(devices, [request_], store, Listener())
+    monkeypatch.setattr("android_harness.shelf.measure_in_turns", broken)
+    outcomes = measure_all(devices, [[request_]], store, Listener())
     assert [type(one.error) for one in outcomes] == [ZeroDivisionError] * 2
 
 
@@ -127,7 +142,7 @@ def test_ctrl_c_ends_all_of_them_and_puts_settings_back(
     thread.start()
     listener = Listener()
     with pytest.raises(KeyboardInterrupt):
-        measure_all(devices, [request_], store, listener)
+        measure_all(devices, [[request_]], store, listener)
     thread.join()
     assert listener.lines == ["stopping; what was measured is stored"]
     for phone, device in zip(phones, devices, strict=True):

@@ -8,7 +8,14 @@ import pytest
 from benchmarks.harness import with_part
 from benchmarks.harness_parts.part import timed, timing_row
 from benchmarks.harness_parts.runners import in_turns, summary, verdict
-from benchmarks.harness_parts.statistics import in_order, proportion_interval, shown, trial_rows
+from benchmarks.harness_parts.statistics import (
+    in_order,
+    proportion_interval,
+    shown,
+    shown_in_turns,
+    trial_rows,
+    turn_rows,
+)
 
 
 def test_a_part_replaces_its_own_results_and_no_others() -> None:
@@ -87,6 +94,24 @@ def test_what_is_shown_is_counted() -> None:
     assert shown(apart, 5, 5, 1.0, 7) == 7  # faster is a false alarm as well
     assert shown(apart, 5, 5, 1.05, 7) == 0  # and no find of a slowdown
     assert shown(apart, 5, 5, 2.1, 7) == 7
+
+
+def test_what_is_shown_in_turns_is_counted() -> None:
+    def faster(rng: np.random.Generator) -> np.ndarray:
+        return np.array([0.5, 0.51, 0.52, 0.5, 0.49])
+
+    assert shown_in_turns(faster, 1.0, 7) == 7
+    assert shown_in_turns(faster, 1.05, 7) == 0
+    assert shown_in_turns(faster, 2.2, 7) == 7
+
+
+def test_rows_of_turns_have_the_spread_of_ratios() -> None:
+    ratios = [*np.random.default_rng(0).lognormal(0, 0.01, 40)]
+    rows = list(turn_rows(ratios, 200))
+    assert [row["noise"] for row in rows] == ["in turns, as measured", "in turns, in order"]
+    for row in rows:
+        assert row["spread"] == pytest.approx(100 * np.std(ratios, ddof=1) / np.mean(ratios))
+        assert 0 < row["false_alarms"] < 12 and row["found"] == 100
 
 
 def test_wilsons_interval() -> None:

@@ -14,7 +14,7 @@ from converters.errors import ParityError
 
 
 def process(**walls: float) -> dict[str, Times]:
-    return {name: Times(wall, wall) for name, wall in walls.items()}
+    return {name: Times(wall, wall, (wall,)) for name, wall in walls.items()}
 
 
 def test_errors_are_relative_to_our_largest_magnitude() -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.timing import Times, compare, rotated
+from benchmarks.timing import Times, compare, rotated, within_rounds
 
 
 def times(*walls: float) -> list[Times]:
-    return [Times(wall_ms=wall, processor_ms=2 * wall) for wall in walls]
+    return [Times(wall_ms=wall, processor_ms=2 * wall, turns_ms=(wall,)) for wall in walls]
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    # The machine slows down for the last rounds: medians of turns, 9 and 3, would give 3.
+    slow, fast = Times(9, 9, (2, 6, 9, 10, 40)), Times(3, 3, (1, 3, 3, 5, 20))
+    assert within_rounds(slow, fast) == 2
 
 
 def test_a_ratio_is_taken_within_each_process() -> None:

@@ -137,9 +137,10 @@ def test_two_hundred_disconnections(
     kept: dict[str, dict[int, Any]] = {}
     save = store.save
 
-    def save_and_note(measurement: Measurement) -> None:
-        save(measurement)
-        kept.setdefault(measurement.identity, {}).update(samples_of(measurement))
+    def save_and_note(*measurements: Measurement) -> None:
+        save(*measurements)
+        for one in measurements:
+            kept.setdefault(one.identity, {}).update(samples_of(one))
 
     monkeypatch.setattr(store, "save", save_and_note)
     left = 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import zlib
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from android_harness.bundles import Bundle
 from android_harness.records import Options
-from android_harness.runners.base import Job
+from android_harness.runners.base import Job, Report
 from android_harness.runners.mvkit import MvkitRunner
 from converters import Artifact
 from converters.errors import DeviceError
@@ -141,6 +142,63 @@ def test_cores_are_kept_to(place: Setup) -> None:
 
 def replace_options(here: Place, **options: object) -> Place:
     return replace(here, job=replace(here.job, options=replace(here.job.options, **options)))
+
+
+def turns(place: Setup, *names: str, **options: object) -> tuple[Bundle, list[Job]]:
+    """Jobs for files of these networks that take turns."""
+    jobs = []
+    for name in names:
+        here = place(name, outputs=None, options=replace(QUICK, **options))
+        inputs = []
+        for file in here.job.inputs:  # each network's are called the same
+            inputs.append(f"{file}.{name}")
+            Path(file).rename(inputs[-1])
+        jobs.append(replace(here.job, inputs=tuple(inputs)))
+    return here.bundle, jobs
+
+
+def reports(bundle: Bundle, jobs: list[Job]) -> list[Report]:
+    runner = MvkitRunner(bundle.target)
+    ended = run(bundle, runner.command_in_turns(jobs))
+    return runner.read_in_turns(ended.output, ended.errors, len(jobs))
+
+
+def test_files_take_turns_in_one_process(place: Setup) -> None:
+    bundle, jobs = turns(place, "classifier", "mobilevit", "mixed", iterations=6)
+    found = reports(bundle, jobs)
+    assert len(found) == 3
+    for one in found:
+        samples, turns_of_one = one.timings.samples, one.timings.turns
+        assert samples is not None and sum(turns_of_one) == len(samples) >= 6
+        assert len(turns_of_one) == len(found[0].timings.turns)
+        assert min(turns_of_one) >= 2
+        assert one.timings.load and one.timings.first and len(one.timings.warmup) == 1
+    # Each is the file that it says: a large one takes longer beside a small one, too.
+    small, large = (statistics.median(one.timings.samples or ()) for one in found[:2])
+    assert large > 2 * small
+
+
+def test_turns_go_on_for_the_least_duration_of_each(place: Setup) -> None:
+    bundle, jobs = turns(place, "classifier", "mobilevit", iterations=1, min_seconds=0.1)
+    for one in reports(bundle, jobs):
+        assert sum(one.timings.samples or ()) >= 90
+        assert len(one.timings.turns) > 1
+
+
+@pytest.mark.parametrize("more", [["--profile"], ["--memory"], ["--outputs", "out"]])
+def test_several_files_are_timed_and_nothing_else(place: Setup, more: list[str]) -> None:
+    bundle, jobs = turns(place, "classifier", "mobilevit")
+    ended = run(bundle, [*MvkitRunner(bundle.target).command_in_turns(jobs), *more])
+    assert "--model: several models are timed, nothing else" in refusal(ended, code=2)
+
+
+def test_one_that_is_missing_among_several_is_named(place: Setup) -> None:
+    bundle, jobs = turns(place, "classifier", "mobilevit")
+    ended = run(
+        bundle,
+        MvkitRunner(bundle.target).command_in_turns([jobs[0], replace(jobs[1], model="nowhere")]),
+    )
+    assert "nowhere" in refusal(ended)
 
 
 def test_this_host_is_not_emulated(place: Setup) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -164,3 +165,72 @@ def test_an_endless_report_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     MvkitRunner("tflite").read(WHOLE, "12345")
     with pytest.raises(DeviceError, match="more than"):
         MvkitRunner("tflite").read(WHOLE, "123456")
+
+
+def in_turns(*models: list[dict[str, Any]], **changes: Any) -> str:
+    """A report of models that took turns; `changes` are of its last line."""
+    lines = [LINES[0]]
+    for index, events in enumerate(models):
+        lines += [{"event": "model", "index": index}, *events]
+    lines.append({"event": "end", "lines": len(lines), **changes})
+    return written(lines)
+
+
+def block(*turns: int, late: int = 0) -> list[dict[str, Any]]:
+    """A model's lines, with a sample for each of these turns."""
+    samples = [
+        {"event": "sample", "at": late + 1000 * n, "ns": 900 + n, "turn": turn}
+        for n, turn in enumerate(turns, start=4)
+    ]
+    spans = [
+        {"event": name, "at": late + 1000 * n, "ns": 500}
+        for n, name in enumerate(("load", "compile", "first"))
+    ]
+    return [*spans, {"event": "timed", "count": len(samples)}, *samples]
+
+
+def turns_refusal(output: str, count: int = 2) -> str:
+    with pytest.raises(DeviceError) as refused:
+        MvkitRunner("tflite").read_in_turns(output, "", count)
+    return refused.value.message
+
+
+def test_models_that_took_turns_have_a_report_each() -> None:
+    """Blocks overlap in time: only within a model does the clock go forwards."""
+    output = in_turns(block(0, 0, 1, 2, 2, late=200), block(0, 1, 1))
+    first, second = MvkitRunner("tflite").read_in_turns(output, "", 2)
+    assert first.timings.turns == (2, 1, 2)
+    assert second.timings.turns == (1, 2)
+    assert first.timings.samples == (0.000904, 0.000905, 0.000906, 0.000907, 0.000908)
+    assert protocol.read_report(WHOLE).timings.turns == ()
+
+
+def test_a_report_of_turns_that_is_not_whole() -> None:
+    good = block(0, 1)
+    assert turns_refusal("").endswith("it is empty")
+    whole = in_turns(good, good)
+    assert turns_refusal(whole[: whole.rindex("{")]).endswith("it ends early")
+    assert turns_refusal(whole, 3).endswith("it is not about 3 models in their order")
+    assert turns_refusal(WHOLE).endswith("it is not about 2 models in their order")
+    swapped = whole.replace('"index":0', '"index":2')
+    assert turns_refusal(swapped).endswith("it is not about 2 models in their order")
+    assert turns_refusal(in_turns(good, good, lines=7)).endswith("lines of it were lost")
+    header, end = LINES[0], {"event": "end", "lines": 15}
+    first, second = ({"event": "model", "index": index} for index in range(2))
+    early = written([header, good[0], first, *good[1:], second, *good, end])
+    assert turns_refusal(early).endswith("its lines are out of order")
+    assert "says load twice" in turns_refusal(in_turns(good, [good[0], *good]))
+    assert turns_refusal(in_turns(good, block(1, 0))).endswith("its turns are out of order")
+    assert turns_refusal(in_turns(good, block(0, 2))).endswith("its turns are out of order")
+    assert "turn of sample" in turns_refusal(in_turns(good, block(0, -1)))
+    gone = [{k: v for k, v in line.items() if k != "turn"} for line in good[-1:]]
+    assert "turn of sample" in turns_refusal(in_turns(good, [*good[:-1], *gone]))
+    error = written([LINES[0], {"event": "error", "message": "no model"}])
+    assert turns_refusal(error) == "the runner failed: no model"
+
+
+@given(st.data())
+def test_a_cut_report_of_turns_is_refused(data: st.DataObject) -> None:
+    whole = in_turns(block(0, 1), block(0, 0, 1))
+    place = data.draw(st.integers(0, len(whole) - 2))
+    turns_refusal(whole[:place])

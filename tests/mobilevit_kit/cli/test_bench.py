@@ -18,6 +18,7 @@ from android_harness.records import Measurement
 from android_harness.store import Store, open_store
 from converters import Artifact
 from converters.errors import StoreError
+from converters.recipe import Recipe
 from tests.android_harness.scripted import script, scripted_bundle
 from tests.fake_phone.fixtures import MakePhone
 from tests.fake_phone.phone import FakePhone
@@ -94,6 +95,23 @@ def test_cores_are_chosen_on_the_phone(mvkit: Call, phone: FakePhone, file: Path
     assert result.code == 2 and "--cores big (2)" in result.line
 
 
+def test_files_that_take_turns_are_compared_with_the_first(
+    mvkit: Call, phone: FakePhone, file: Path, converted: Callable[..., Artifact]
+) -> None:
+    plain = converted("classifier", Recipe("tflite", rewrites=())).path
+    result = mvkit("bench", file, plain, *QUICK, "--interleave", "--threads", "1,2")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.count("xnnpack, 1 thread, in turns of 2") == 4  # in both tables
+    assert result.out.count("slower: B takes 1.") == 2
+    assert result.out.count("the files took turns: the ratio is that of each of 5 processes") == 2
+    again = mvkit("compare", "latest~1", "latest", "--json").json["comparisons"][0]
+    assert (again["verdict"], again["in_turns"]) == ("slower", 5)
+    first, second = mvkit("bench", file, plain, *QUICK, "--interleave", "--json").json
+    assert first["compared"] is None and second["compared"]["verdict"] == "slower"
+    assert second["run"]["options"]["beside"] == first["run"]["options"]["beside"]
+    assert mvkit("bench", file, *QUICK, "--json").json[0]["compared"] is None
+
+
 def test_an_emulated_latency_has_the_mark(mvkit: Call, fake_phone: MakePhone, file: Path) -> None:
     fake_phone(properties={**RUNS_HERE, "ro.kernel.qemu": "1"})
     result = mvkit("bench", file, *QUICK)
@@ -156,6 +174,7 @@ def test_a_store_that_takes_nothing_is_said_first(
         (("--label", "=main"), "'=main' is no label"),
         (("--cores", "huge"), "--cores huge: neither big, little nor a mask"),
         (("--repeats", "0"), "0 is not in the range"),
+        (("--interleave",), "classifier-fp32.tflite is alone"),
         (("--runner", "other"), "--runner other: unknown; one of mvkit, benchmark_model=PATH"),
         (("--runner", "executor_runner=/x"), "--runner executor_runner: does not run tflite"),
         (("--device", "R5CT"), "R5CT: no such device; adb knows none"),
