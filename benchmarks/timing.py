@@ -223,9 +223,7 @@ def _take_turns(
     turns: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in names}
     with vendor_output.silenced():
         loaded = _load(target, {name: subjects[name] for name in names}, threads)
-        single = {
-            name: min(_run(one)[0] for _ in range(WARM_UPS)) for name, one in loaded.items()
-        }
+        single = {name: min(_run(one)[0] for _ in range(WARM_UPS)) for name, one in loaded.items()}
         runs = {name: max(LEAST_RUNS, math.ceil(TURN_S / one)) for name, one in single.items()}
         gc.disable()
         until, rounds = time.perf_counter() + seconds, 0

@@ -61,7 +61,6 @@ def compare(
     """
     from android_harness.compare import compare as compare_measurements
     from android_harness.compare import pair
-    from android_harness.plot import write_plot
     from android_harness.store import open_store, parse_selector
     from converters.errors import UsageError
 
@@ -78,6 +77,8 @@ def compare(
             for one, other in found.pairs
         ]
     if plot is not None:
+        from android_harness.plot import write_plot
+
         write_plot(comparisons, plot)
     if output.json:
         _print_json(comparisons, found)
