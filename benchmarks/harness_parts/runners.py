@@ -2,7 +2,9 @@
 
 LiteRT's runner stands beside the package's own `litert-benchmark`, ExecuTorch's beside its Python
 runtime, each with the same file, threads, warm-up, number of runs and core. Both measure in fresh
-processes; the two of a pair follow each other at once, and each goes first in turn.
+processes that take turns, in which the one that has no turn is stopped (`turns`): processes that
+follow each other differ by a tenth on this machine. Networks are small, so that many runs fit into
+a turn.
 
 There is one metric, and it was chosen before it was measured: a process gives the median of its
 runs, a pair gives the ratio of two processes, and the figure is the median over pairs of how much
@@ -15,12 +17,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,20 @@ from scipy import stats  # type: ignore[import-untyped]
 from android_harness.building import build_bundle
 from android_harness.bundles import Bundle
 from android_harness.records import Options
+from android_harness.runners.base import Job
+from android_harness.runners.mvkit import MvkitRunner
 from benchmarks.latency import a_photo, our_file
-from benchmarks.process import in_fresh_process
-from converters import vendor_output
 
-from .native import native_samples
 from .part import Effort, Part
+from .turns import Side, started_in, take_turns
 
 VENDORS = {"tflite": "litert-benchmark", "executorch": "Python runtime"}
 WARMUP = 5
 GOAL = 3.0  # percent
 METHOD = (
-    "fp32, batch 1, one thread on one core; {pairs} pairs of fresh processes that take turns, "
-    "{iterations} runs each; medians in ms; how much more the native runner takes, in percent: "
-    "median over pairs and 95% bootstrap interval; goal: within 3%"
+    "fp32, batch 1, one thread on one core; {pairs} pairs of fresh processes of which one is "
+    "stopped while the other runs, {iterations} runs each; medians in ms; how much more the native "
+    "runner takes, in percent: median over pairs and 95% bootstrap interval; goal: within 3%"
 )
 
 
@@ -78,21 +79,12 @@ def _pairs_of(model: str, target: str, effort: Effort) -> list[tuple[float, floa
         a_photo(model).tofile(photo)
         core = max(os.sched_getaffinity(0))
         setting = Setting(file.resolve(), photo, core, effort.iterations)
-        return in_turns(lambda: _native(bundle, setting), lambda: vendors(setting), effort.pairs)
-
-
-def in_turns(
-    native: Callable[[], float], vendors: Callable[[], float], pairs: int
-) -> list[tuple[float, float]]:
-    """The results of both in each pair, the native runner's first; each is run first in turn."""
-    found = []
-    for number in range(pairs):
-        if number % 2:
-            second, first = vendors(), native()
-        else:
-            first, second = native(), vendors()
-        found.append((first, second))
-    return found
+        once = replace(setting, iterations=1)
+        sides = [
+            replace(side(setting), start_s=started_in(side(once)))
+            for side in (partial(_native, bundle), vendors)
+        ]
+        return [take_turns(*sides) for _ in range(effort.pairs)]
 
 
 def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -119,52 +111,37 @@ def verdict(low: float, high: float) -> str:
     return "no" if low > GOAL or high < -GOAL else "open"
 
 
-def _native(bundle: Bundle, setting: Setting) -> float:
+def _native(bundle: Bundle, setting: Setting) -> Side:
     options = Options(
         cores=1 << setting.core, warmup=WARMUP, iterations=setting.iterations, min_seconds=0
     )
-    return statistics.median(native_samples(bundle, setting.file, setting.photo, options))
+    runner = MvkitRunner(bundle.target)
+    job = Job(str(setting.file), (str(setting.photo),), None, options)
+
+    def median(output: str) -> float:
+        return statistics.median(runner.read(output, "").timings.samples or ())
+
+    return Side(runner.command(job), median, bundle.path.parent)
 
 
-def _litert_benchmark(setting: Setting) -> float:
+def _litert_benchmark(setting: Setting) -> Side:
     """It feeds random numbers; the time of a network does not depend on its input."""
     program = Path(sys.executable).with_name("litert-benchmark")
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder, "result.json")
-        command = [
-            "taskset", f"{1 << setting.core:x}", str(program), f"--model={setting.file}",
-            f"--num_runs={setting.iterations}", f"--warmup_runs={WARMUP}", "--num_threads=1",
-            f"--result_json={result}",
-        ]  # fmt: skip
-        subprocess.run(command, capture_output=True, check=True)
-        latency = json.loads(result.read_text(encoding="utf-8"))["latency"]
-    return float(latency["median_ms"])
+    result = setting.photo.with_name("result.json")
+    command = [
+        "taskset", f"{1 << setting.core:x}", str(program), f"--model={setting.file}",
+        f"--num_runs={setting.iterations}", f"--warmup_runs={WARMUP}", "--num_threads=1",
+        f"--result_json={result}",
+    ]  # fmt: skip
+
+    def median(_: str) -> float:
+        return float(json.loads(result.read_text(encoding="utf-8"))["latency"]["median_ms"])
+
+    return Side(command, median)
 
 
-def _executorch_python(setting: Setting) -> float:
-    return in_fresh_process(_executorch_runs, setting)
-
-
-def _executorch_runs(setting: Setting) -> float:
-    import torch
-    from executorch.extension.pybindings import _C
-
-    os.sched_setaffinity(0, [setting.core])  # before a runtime starts its threads
-    torch.set_num_threads(1)
-    with vendor_output.silenced():
-        _C._unsafe_reset_threadpool(1)
-        loaded = _C._load_program(
-            str(setting.file),
-            enable_etdump=False,
-            debug_buffer_size=0,
-            program_verification=_C.Verification.InternalConsistency,
-        )
-        method = loaded.load_method("forward")
-    shape = method.method_meta().input_tensor_meta(0).sizes()
-    given = [torch.from_numpy(np.fromfile(setting.photo, np.float32).reshape(shape))]
-    times = []
-    for _ in range(WARMUP + setting.iterations):
-        begin = time.perf_counter()
-        method.call(given, clone_outputs=False)
-        times.append(1e3 * (time.perf_counter() - begin))
-    return statistics.median(times[WARMUP:])
+def _executorch_python(setting: Setting) -> Side:
+    module = "benchmarks.harness_parts.executorch_python"
+    numbers = map(str, (setting.core, WARMUP, setting.iterations))
+    command = [sys.executable, "-m", module, str(setting.file), str(setting.photo), *numbers]
+    return Side(command, float)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from benchmarks.harness import with_part
 from benchmarks.harness_parts.part import timed, timing_row
-from benchmarks.harness_parts.runners import in_turns, summary, verdict
+from benchmarks.harness_parts.runners import summary, verdict
 from benchmarks.harness_parts.statistics import (
     in_order,
     proportion_interval,
@@ -16,6 +19,7 @@ from benchmarks.harness_parts.statistics import (
     trial_rows,
     turn_rows,
 )
+from benchmarks.harness_parts.turns import Side, started_in, take_turns
 
 
 def test_a_part_replaces_its_own_results_and_no_others() -> None:
@@ -38,16 +42,33 @@ def test_work_is_timed_as_often_as_asked() -> None:
     assert len(timed(lambda: calls.append(1), 3)) == len(calls) == 3
 
 
-def test_both_sides_take_turns_in_going_first() -> None:
-    calls: list[str] = []
+_COUNT = """
+import sys, time
+begun, other, turns = time.monotonic(), None, 0
+while time.monotonic() - begun < 1.5:
+    time.sleep(0.005)
+    now = time.monotonic()
+    turns += other is not None and now - other > 0.05  # it was stopped meanwhile
+    other = now
+print(turns + float(sys.argv[1]))
+"""
 
-    def side(name: str, time: float) -> float:
-        calls.append(name)
-        return time
 
-    found = in_turns(lambda: side("native", 1.0), lambda: side("vendor", 2.0), 3)
-    assert calls == ["native", "vendor", "vendor", "native", "native", "vendor"]
-    assert found == [(1.0, 2.0)] * 3
+def test_processes_take_turns_and_each_gives_its_own_result() -> None:
+    one, other = (
+        Side([sys.executable, "-c", _COUNT, text], float, start_s=start)
+        for text, start in (("0", 0.1), ("1000", 0.0))
+    )
+    first, second = take_turns(one, other)
+    assert 2 <= first < 1000 and second >= 1002
+    assert started_in(other) > 1.5
+
+
+def test_a_process_that_fails_ends_both() -> None:
+    good = Side([sys.executable, "-c", _COUNT, "0"], float)
+    bad = Side([sys.executable, "-c", "raise SystemExit(3)"], float)
+    with pytest.raises(subprocess.CalledProcessError):
+        take_turns(good, bad)
 
 
 def test_the_metric_is_the_median_over_pairs() -> None:
