@@ -177,6 +177,7 @@ std::vector<Operator> Litert::stop_profile() {
 }  // namespace mvkit
 
 int main(int argc, char** argv) {
-  return mvkit::run([]() -> std::unique_ptr<mvkit::Engine> { return std::make_unique<mvkit::Litert>(); },
-                    argc, argv);
+  return mvkit::run(
+      []() -> std::unique_ptr<mvkit::Engine> { return std::make_unique<mvkit::Litert>(); }, argc,
+      argv);
 }

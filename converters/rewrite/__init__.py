@@ -45,7 +45,7 @@ REWRITES: dict[str, Rewrite] = {
     "batch_norm": Rewrite(
         "folds batch norms into the convolution or linear layer before or behind them",
         XNNPACK_TARGETS,
-        "efficientvit_m3 has 278 operators fewer, mobilenetv4_hybrid_medium 210",
+        "mobilevit_xs 1.1 times faster, mobilenetv4_hybrid_medium 1.07; 210 operators fewer there",
     ),
     "residual_conv": Rewrite(
         "folds shortcuts and parallel branches into one convolution or linear layer",
@@ -120,7 +120,7 @@ REWRITES: dict[str, Rewrite] = {
     "depthwise_split": Rewrite(
         "splits depthwise kernels beyond XNNPACK's fast sizes into dilated parts",
         XNNPACK_TARGETS,
-        "7x7 kernels 5 to 7 times faster, 9x9 5 times; edgenext_xx_small 1.3 times on TFLite",
+        "edgenext_xx_small 1.35 times faster on TFLite, 1.46 on ExecuTorch; a 7x7 kernel 5 to 7",
     ),
 }
 
