@@ -229,7 +229,7 @@ class _Measuring:
                 self._rest(self._options.cooldown, name)
             before = self._ready(name)
             self._phase(name)
-            reports = self._timed(jobs, limit)
+            reports = self._timed(jobs, limit, swapped=index % 2 == 1)
             after = self._conditions()
             self._keep(
                 [
@@ -238,11 +238,13 @@ class _Measuring:
                 ]
             )
 
-    def _timed(self, jobs: Sequence[Job], limit: float) -> list[Report]:
+    def _timed(self, jobs: Sequence[Job], limit: float, *, swapped: bool) -> list[Report]:
+        """What is loaded last may find worse places in memory: every other repeat swaps them."""
         if len(jobs) == 1:
             return [self._run(jobs[0], limit)]
         assert isinstance(self._runner, RunnerInTurns)  # check_turns has refused others
-        return run_in_turns(self._device, self._runner, jobs, limit=limit)
+        step = -1 if swapped else 1
+        return run_in_turns(self._device, self._runner, jobs[::step], limit=limit)[::step]
 
     def _pass(self, placed: Sequence[Placed]) -> None:
         """Memory and profile, which would disturb the times, in processes of their own."""

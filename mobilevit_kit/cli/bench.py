@@ -69,8 +69,8 @@ class Label(click.ParamType[tuple[str, str]]):
               help="Untimed runs of each repeat, after the first.")  # fmt: skip
 @click.option("--iterations", type=click.IntRange(1, 100_000), default=50, show_default=True,
               help="Timed runs of each repeat, at least.")  # fmt: skip
-@click.option("--min-seconds", type=click.FloatRange(0, 600), default=1.0, show_default=True,
-              help="Of timed runs, at least.")  # fmt: skip
+@click.option("--min-seconds", type=click.FloatRange(0, 600),
+              help="Of timed runs, at least.  [default: 1, with --interleave 3]")  # fmt: skip
 @click.option("--cooldown", type=click.FloatRange(0, 3600), default=0.0, show_default=True,
               metavar="SECONDS", help="Rest between repeats.")  # fmt: skip
 @click.option("--max-temperature", type=click.FloatRange(0, 100), metavar="DEGREES",
@@ -102,6 +102,7 @@ def bench(
     backend: str | None,
     program: str,
     interleave: bool,
+    min_seconds: float | None,
     memory: bool,
     profile: bool,
     labels: tuple[tuple[str, str], ...],
@@ -122,10 +123,12 @@ def bench(
     from android_harness.runners.choice import choose_runner
     from android_harness.shelf import measure_all
     from android_harness.store import open_store
-    from android_harness.turns import check_turns
+    from android_harness.turns import MIN_SECONDS_IN_TURNS, check_turns
     from converters.artifact import load_artifact
 
     chosen = None if cores is None else parse_cores(cores)
+    if min_seconds is None:
+        min_seconds = MIN_SECONDS_IN_TURNS if interleave else Options.min_seconds
     artifacts = [load_artifact(file) for file in files]
     groups: list[list[Request]] = []
     for number in threads:
@@ -133,7 +136,11 @@ def bench(
         for artifact in artifacts:
             runner = choose_runner(program, artifact.manifest)
             options = Options(
-                runner=runner.name, backend=_backend(artifact, backend), threads=number, **how
+                runner=runner.name,
+                backend=_backend(artifact, backend),
+                threads=number,
+                min_seconds=min_seconds,
+                **how,
             )
             requests.append(
                 Request(artifact, runner, options, chosen, dict(labels), profile, memory)

@@ -2,8 +2,8 @@
 
 It lies in the cache as a bundle that `mvkit runner build` made, so that `mvkit bench` finds it. Its
 outputs are the golden ones of one artifact, and its times tell processes apart. Of models that take
-turns each sample is a turn, and the second takes 10% longer than the first. Shell functions that a
-test writes to the phone's /state/runner.sh are called on its way:
+turns each sample is a turn, and the second one loaded takes 10% longer than the first. Shell
+functions that a test writes to the phone's /state/runner.sh are called on its way:
 
     on_start  before anything     on_load  after loading     on_run   before the timed runs
     on_time   for each sample, which it may change: `sample`          on_end   before the end

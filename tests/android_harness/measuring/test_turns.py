@@ -14,6 +14,7 @@ from android_harness.devices import Device
 from android_harness.measure import Request, measure_in_turns
 from android_harness.records import Measurement
 from android_harness.store import Store
+from android_harness.turns import ratios_in_turns
 from converters import Artifact
 from converters.errors import DeviceError, DeviceLost
 from tests.android_harness.scripted import (
@@ -51,9 +52,12 @@ def test_each_process_gives_a_repeat_of_each(
         assert all(each.timings.turns == (1, 1, 1) for each in one.repeats)
     for mine, theirs in zip(found[0].repeats, found[1].repeats, strict=True):
         assert (mine.before, mine.after) == (theirs.before, theirs.after)
-    compared = compare(*found)
-    assert (compared.verdict, compared.in_turns) == ("slower", 5)
-    assert compared.ratio == pytest.approx(1.1, abs=0.001)
+    # The scripted runner makes the second model that it loads 10% slower, whichever that is: every
+    # other process loads them the other way round.
+    ratios = ratios_in_turns(*found)
+    assert ratios[0::2] == pytest.approx([1.1] * 3, abs=0.001)
+    assert ratios[1::2] == pytest.approx([1 / 1.1] * 2, abs=0.001)
+    assert compare(*found).in_turns == 5
     assert left_on(phone) == KEPT
 
 
