@@ -10,11 +10,11 @@ import numpy as np
 
 from converters.errors import one_line
 
-from .comparability import LEAST_REPEATS, obstacles
+from .comparability import obstacles
 from .records import Measurement
 from .stats import Statistics, interval_of, resampled_medians, statistics
 from .store import Summary
-from .turns import mean_ratio, ratios_in_turns
+from .turns import LEAST_PAIRS, mean_ratio, paired, ratios_in_turns
 
 Verdict = Literal["faster", "slower", "no difference shown", "not comparable"]
 
@@ -23,7 +23,7 @@ Verdict = Literal["faster", "slower", "no difference shown", "not comparable"]
 class Comparison:
     """B beside A. `ratio` is B's median over A's, with its 95% interval.
 
-    Of files that took turns it is that of each of their processes, `in_turns` in number. `reasons`
+    Of files that took turns it is that of pairs of their processes, `in_turns` in number. `reasons`
     say why the two are not comparable, `notes` what to know when reading the ratio.
     """
 
@@ -55,8 +55,8 @@ def compare(a: Measurement, b: Measurement) -> Comparison:
     of_a, of_b = statistics(a), statistics(b)
     if reasons := obstacles(a, b):
         return Comparison(a, b, of_a, of_b, "not comparable", reasons=reasons)
-    ratios = ratios_in_turns(a, b)
-    in_turns = len(ratios) if len(ratios) >= LEAST_REPEATS else 0
+    ratios = paired(ratios_in_turns(a, b))
+    in_turns = len(ratios) if len(ratios) >= LEAST_PAIRS else 0
     if in_turns:
         ratio, interval = mean_ratio(ratios)
     else:
@@ -83,7 +83,7 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> tuple[float, tup
 
 def _notes(a: Measurement, b: Measurement, in_turns: int) -> Iterator[str]:
     if in_turns:
-        yield f"the files took turns: the ratio is that of each of {in_turns} processes with both"
+        yield f"the files took turns: the ratio is that of {in_turns} pairs of processes with both"
     else:
         yield from _noise(a, b)
     mine, theirs = ({repeat.timings.delegate for repeat in one.repeats} for one in (a, b))

@@ -2,17 +2,20 @@
 
 A device that warms up, or a neighbour on it, changes its speed within tenths of a second, much more
 than two files may differ. Turns are shorter than that, so a ratio is taken round by round: of each
-round that of the medians of both turns, of a process the median over its rounds. Processes are what
-varies beyond that (`stats`): the figure is their geometric mean, with Student's interval of the
-logarithms. Five are too few for a bootstrap: luck puts all of them on one side of 1 in 1 of 16
-trials.
+round that of the medians of both turns, of a process the median over its rounds.
+
+What is loaded second may lie worse in memory, by up to a tenth and for many processes in a row. So
+every other repeat loads the files the other way round, and two repeats that follow each other are
+one ratio, their geometric mean. The figure is that of all pairs, with Student's interval of their
+logarithms: five are too few for a bootstrap, since luck puts all of them on one side of 1 in 1 of
+16 trials.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from converters.errors import UsageError, one_line
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 # Ratios of single rounds spread by a tenth on a virtual machine: of 150 rounds of 20 ms the median
 # spreads by 1%.
 MIN_SECONDS_IN_TURNS = 3.0
+REPEATS_IN_TURNS = 10  # five pairs
+LEAST_PAIRS = 3
 
 
 def check_turns(requests: Sequence[Request]) -> None:
@@ -53,17 +58,28 @@ def check_turns(requests: Sequence[Request]) -> None:
             raise UsageError(f"--interleave: {same} and {name} hold the same bytes")
 
 
-def ratios_in_turns(a: Measurement, b: Measurement) -> tuple[float, ...]:
-    """B's time over A's, of each repeat in which both were in one process."""
+def ratios_in_turns(a: Measurement, b: Measurement) -> dict[int, float]:
+    """B's time over A's, of each repeat in which both were in one process; by its index."""
     if a.device.serial != b.device.serial or not a.options.beside:
-        return ()
+        return {}
     theirs = {one.index: one for one in b.repeats}
-    found = []
+    found = {}
     for mine in a.repeats:
         other = theirs.get(mine.index)
         if other is not None and (mine.before, mine.after) == (other.before, other.after):
-            found.append(ratio_within(mine.timings, other.timings))
-    return tuple(one for one in found if one is not None)
+            ratio = ratio_within(mine.timings, other.timings)
+            if ratio is not None:
+                found[mine.index] = ratio
+    return found
+
+
+def paired(ratios: Mapping[int, float]) -> tuple[float, ...]:
+    """Of each pair of repeats that follow each other, one in each order: their geometric mean."""
+    return tuple(
+        math.sqrt(ratio * ratios[index + 1])
+        for index, ratio in sorted(ratios.items())
+        if index % 2 == 0 and index + 1 in ratios
+    )
 
 
 def mean_ratio(ratios: Sequence[float]) -> tuple[float, tuple[float, float]]:

@@ -11,8 +11,8 @@ that do not overlap, as two commands at different times are: a machine that slow
 raises its false alarms, and no number of repeats of one command helps against that.
 
 What does is `--interleave`. For "in turns" the file takes turns with itself in as many processes,
-and trials draw the ratios of five of them: each on its own, or neighbours. Here the spread is that
-of the ratios.
+every other of which has it loaded the other way round, and trials draw five pairs of processes:
+each on its own, or neighbours. Here the spread is that of the pairs' ratios.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ from android_harness.building import build_bundle
 from android_harness.compare import ratio_of_medians
 from android_harness.medians import relative_spread
 from android_harness.records import Options
-from android_harness.turns import MIN_SECONDS_IN_TURNS, mean_ratio, ratio_within
+from android_harness.turns import (
+    MIN_SECONDS_IN_TURNS,
+    REPEATS_IN_TURNS,
+    mean_ratio,
+    paired,
+    ratio_within,
+)
 from benchmarks.latency import a_photo, our_file
 
 from .native import native_samples, native_turns
@@ -44,9 +50,9 @@ MODEL = "efficientvit_m0"
 SLOWDOWN = 1.05
 METHOD = (
     "{trials} trials a figure, in percent; false alarms with their 95% interval; goals: at most 5% "
-    "false alarms, a slowdown of 5% found in at least 95%, with 5 repeats each"
+    "false alarms, a slowdown of 5% found in at least 95%, with the repeats that are the default"
 )
-REPEATS = 5
+PAIRS = REPEATS_IN_TURNS // 2
 
 # Draws the medians of so many repeats of A, then of B, relative to the true latency.
 Sets = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -92,22 +98,21 @@ def measured_noise(effort: Effort) -> dict[str, Any]:
 
 def turn_rows(ratios: Sequence[float], trials: int) -> Iterator[dict[str, Any]]:
     """The rows of files that take turns."""
-    measured = np.asarray(ratios)
+    pairs = np.asarray(paired(dict(enumerate(ratios))))
 
     def alone(rng: np.random.Generator) -> NDArray[np.float64]:
-        return rng.choice(measured, REPEATS)
+        return rng.choice(pairs, PAIRS)
 
     def neighbours(rng: np.random.Generator) -> NDArray[np.float64]:
-        first = rng.integers(len(measured) - REPEATS + 1)
+        first = rng.integers(len(pairs) - PAIRS + 1)
         # The file beside itself: which of the two is called the second is a matter of luck.
-        return measured[first : first + REPEATS] ** rng.choice([-1, 1])
+        return pairs[first : first + PAIRS] ** rng.choice([-1, 1])
 
     for name, draw in (("in turns, as measured", alone), ("in turns, in order", neighbours)):
         alarms = shown_in_turns(draw, 1.0, trials)
-        yield _row(
-            name, relative_spread(ratios) or 0.0, f"{REPEATS} of both", alarms,
-            shown_in_turns(draw, SLOWDOWN, trials), trials,
-        )  # fmt: skip
+        found = shown_in_turns(draw, SLOWDOWN, trials)
+        spread = relative_spread(pairs.tolist()) or 0.0
+        yield _row(name, spread, f"{REPEATS_IN_TURNS} of both", alarms, found, trials)
 
 
 def shown_in_turns(

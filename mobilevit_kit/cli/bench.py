@@ -63,14 +63,14 @@ class Label(click.ParamType[tuple[str, str]]):
 )
 @click.option("--threads", type=Threads(), default="1", show_default=True, help="Each measured.")
 @click.option("--cores", metavar="big|little|MASK", help="Where it runs; a mask as in f0.")
-@click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True,
-              help="Fresh processes on the device.")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(1, 1000),
+              help="Fresh processes, on the device.  [default: 5; 10 in turns]")  # fmt: skip
 @click.option("--warmup", type=click.IntRange(0, 100_000), default=5, show_default=True,
               help="Untimed runs of each repeat, after the first.")  # fmt: skip
 @click.option("--iterations", type=click.IntRange(1, 100_000), default=50, show_default=True,
               help="Timed runs of each repeat, at least.")  # fmt: skip
 @click.option("--min-seconds", type=click.FloatRange(0, 600),
-              help="Of timed runs, at least.  [default: 1, with --interleave 3]")  # fmt: skip
+              help="Of timed runs, at least.  [default: 1; 3 in turns]")  # fmt: skip
 @click.option("--cooldown", type=click.FloatRange(0, 3600), default=0.0, show_default=True,
               metavar="SECONDS", help="Rest between repeats.")  # fmt: skip
 @click.option("--max-temperature", type=click.FloatRange(0, 100), metavar="DEGREES",
@@ -102,6 +102,7 @@ def bench(
     backend: str | None,
     program: str,
     interleave: bool,
+    repeats: int | None,
     min_seconds: float | None,
     memory: bool,
     profile: bool,
@@ -123,10 +124,12 @@ def bench(
     from android_harness.runners.choice import choose_runner
     from android_harness.shelf import measure_all
     from android_harness.store import open_store
-    from android_harness.turns import MIN_SECONDS_IN_TURNS, check_turns
+    from android_harness.turns import MIN_SECONDS_IN_TURNS, REPEATS_IN_TURNS, check_turns
     from converters.artifact import load_artifact
 
     chosen = None if cores is None else parse_cores(cores)
+    if repeats is None:
+        repeats = REPEATS_IN_TURNS if interleave else Options.repeats
     if min_seconds is None:
         min_seconds = MIN_SECONDS_IN_TURNS if interleave else Options.min_seconds
     artifacts = [load_artifact(file) for file in files]
@@ -139,6 +142,7 @@ def bench(
                 runner=runner.name,
                 backend=_backend(artifact, backend),
                 threads=number,
+                repeats=repeats,
                 min_seconds=min_seconds,
                 **how,
             )

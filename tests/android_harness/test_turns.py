@@ -15,7 +15,7 @@ from android_harness.compare import compare
 from android_harness.measure import Request
 from android_harness.records import Measurement, Repeat, Timings
 from android_harness.runners.choice import choose_runner
-from android_harness.turns import check_turns, mean_ratio, ratios_in_turns
+from android_harness.turns import check_turns, mean_ratio, paired, ratios_in_turns
 from converters import Artifact
 from converters.errors import UsageError
 from tests.android_harness.measured import CALM, measurement
@@ -37,7 +37,7 @@ def turns(speeds: Sequence[Sequence[float]], factor: float = 1.0, start: int = 0
     return replace(whole, options=replace(whole.options, beside=BESIDE))
 
 
-def drifting(seed: int, processes: int = 5) -> list[list[float]]:
+def drifting(seed: int, processes: int = 10) -> list[list[float]]:
     """Speeds that change by a tenth from turn to turn, and between processes."""
     rng = np.random.default_rng(seed)
     speeds = (
@@ -49,13 +49,13 @@ def drifting(seed: int, processes: int = 5) -> list[list[float]]:
 def test_what_both_shared_cancels() -> None:
     speeds = drifting(1)
     a, b = turns(speeds), turns(speeds, 1.02)
-    assert ratios_in_turns(a, b) == pytest.approx([1.02] * 5)
+    assert ratios_in_turns(a, b) == pytest.approx(dict.fromkeys(range(10), 1.02))
     found = compare(a, b)
     assert (found.verdict, found.in_turns) == ("slower", 5)
     assert found.ratio == pytest.approx(1.02)
     assert found.interval == pytest.approx((1.02, 1.02))
     assert found.notes == (
-        "the files took turns: the ratio is that of each of 5 processes with both",
+        "the files took turns: the ratio is that of 5 pairs of processes with both",
     )
     # The same samples of two commands show nothing.
     apart = compare(a, turns(speeds, 1.02, start=60))
@@ -66,27 +66,37 @@ def test_what_both_shared_cancels() -> None:
 def test_a_ratio_is_taken_round_by_round() -> None:
     """The medians over all samples, 30 and 2, would give 15."""
     a, b = turns([[1, 2, 20]]), turns([[3, 30, 40]])
-    assert ratios_in_turns(a, b) == (3.0,)
+    assert ratios_in_turns(a, b) == {0: 3.0}
 
 
 def test_the_last_rounds_of_a_quick_file_may_be_missing() -> None:
     a, b = turns([[1, 2, 4]]), turns([[3, 6]])
-    assert ratios_in_turns(a, b) == (3.0,)
+    assert ratios_in_turns(a, b) == {0: 3.0}
+
+
+def test_a_pair_has_one_process_in_each_order() -> None:
+    """What is loaded second is slower by a tenth, whichever file it is."""
+    swapped = {index: 1.02 * 1.1 ** (1 - 2 * (index % 2)) for index in range(6)}
+    assert paired(swapped) == pytest.approx([1.02] * 3)
+    del swapped[0], swapped[3]
+    assert paired(swapped) == pytest.approx([1.02])
+    assert paired({1: 2.0, 2: 3.0}) == ()
 
 
 def test_files_alone_and_other_devices_have_no_ratios() -> None:
     a, b = turns(drifting(1)), turns(drifting(1))
     alone = replace(a, options=replace(a.options, beside=()))
-    assert ratios_in_turns(alone, b) == ()
-    assert ratios_in_turns(a, replace(b, device=replace(b.device, serial="other"))) == ()
+    assert ratios_in_turns(alone, b) == {}
+    assert ratios_in_turns(a, replace(b, device=replace(b.device, serial="other"))) == {}
 
 
 def test_too_few_processes_in_common_are_compared_as_two_runs() -> None:
     """A run that was gone on with alone has repeats of its own."""
     a, b = turns(drifting(1)), turns(drifting(1))
-    later = turns(drifting(2), start=60).repeats[3:]
-    mixed = replace(b, identity=str(uuid.uuid4()), repeats=(*b.repeats[:3], *later))
-    assert len(ratios_in_turns(a, mixed)) == 3
+    later = turns(drifting(2), start=60).repeats[5:]
+    mixed = replace(b, identity=str(uuid.uuid4()), repeats=(*b.repeats[:5], *later))
+    assert len(ratios_in_turns(a, mixed)) == 5
+    assert len(paired(ratios_in_turns(a, mixed))) == 2
     assert compare(a, mixed).in_turns == 0
 
 

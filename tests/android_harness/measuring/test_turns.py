@@ -30,7 +30,8 @@ from tests.fake_phone.phone import FakePhone
 
 @pytest.fixture
 def pair(request_: Request, plain: Artifact) -> list[Request]:
-    return [request_, replace(request_, artifact=plain)]
+    first = replace(request_, options=replace(request_.options, repeats=6))
+    return [first, replace(first, artifact=plain)]
 
 
 def all_stored(store: Store) -> list[Measurement]:
@@ -48,16 +49,18 @@ def test_each_process_gives_a_repeat_of_each(
     for one in found:
         assert one.options.beside == digests
         assert one.parity is not None and one.parity.verdict == "pass"
-        assert [each.index for each in one.repeats] == [0, 1, 2, 3, 4]
+        assert [each.index for each in one.repeats] == [0, 1, 2, 3, 4, 5]
         assert all(each.timings.turns == (1, 1, 1) for each in one.repeats)
     for mine, theirs in zip(found[0].repeats, found[1].repeats, strict=True):
         assert (mine.before, mine.after) == (theirs.before, theirs.after)
     # The scripted runner makes the second model that it loads 10% slower, whichever that is: every
     # other process loads them the other way round.
     ratios = ratios_in_turns(*found)
-    assert ratios[0::2] == pytest.approx([1.1] * 3, abs=0.001)
-    assert ratios[1::2] == pytest.approx([1 / 1.1] * 2, abs=0.001)
-    assert compare(*found).in_turns == 5
+    expected = {index: (1.1, 1 / 1.1)[index % 2] for index in range(6)}
+    assert ratios == pytest.approx(expected, abs=0.001)
+    compared = compare(*found)
+    assert compared.in_turns == 3
+    assert compared.ratio == pytest.approx(1, abs=0.001)
     assert left_on(phone) == KEPT
 
 
@@ -77,8 +80,8 @@ def test_a_lost_phone_loses_no_repeat_of_either(
         found = measure_in_turns(device, pair, store, say=said.append)
     assert any("waiting for it" in line for line in said)
     assert found == all_stored(store)
-    assert all(len(one.repeats) == 5 for one in found)
-    assert compare(*found).in_turns == 5
+    assert all(len(one.repeats) == 6 for one in found)
+    assert compare(*found).in_turns == 3
 
 
 def test_the_same_command_goes_on_with_both(
@@ -95,8 +98,8 @@ def test_the_same_command_goes_on_with_both(
     said: list[str] = []
     found = measure_in_turns(device, pair, store, say=said.append)
     assert [one.identity for one in found] == [one.identity for one in halves]
-    assert sum("2 of 5 repeats are done" in line for line in said) == 2
-    assert compare(*found).in_turns == 5
+    assert sum("2 of 6 repeats are done" in line for line in said) == 2
+    assert compare(*found).in_turns == 3
 
 
 def test_a_run_alone_is_not_gone_on_with(
@@ -108,7 +111,7 @@ def test_a_run_alone_is_not_gone_on_with(
     script(phone, "")
     found = measure_in_turns(device, pair, store)
     assert len(all_stored(store)) == 3
-    assert len(found[0].repeats) == 5
+    assert len(found[0].repeats) == 6
 
 
 def test_one_that_was_deleted_begins_anew_beside_the_other(
@@ -122,8 +125,8 @@ def test_one_that_was_deleted_begins_anew_beside_the_other(
     script(phone, "")
     found = measure_in_turns(device, pair, store)
     assert found[0].identity == kept.identity and found[0].repeats[:2] == kept.repeats
-    assert all(len(one.repeats) == 5 for one in found)
-    assert compare(*found).in_turns == 0  # only three processes have both
+    assert all(len(one.repeats) == 6 for one in found)
+    assert compare(*found).in_turns == 0  # only two pairs of processes have both
 
 
 def test_wrong_outputs_of_one_end_the_turns(

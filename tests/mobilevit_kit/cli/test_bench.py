@@ -102,10 +102,10 @@ def test_files_that_take_turns_are_compared_with_the_first(
     result = mvkit("bench", file, plain, *QUICK, "--interleave", "--threads", "1,2")
     assert (result.code, result.err) == (0, "")
     assert result.out.count("xnnpack, 1 thread, in turns of 2") == 4  # in both tables
-    assert result.out.count("no difference shown: B takes ") == 2  # each was loaded last in turn
-    assert result.out.count("the files took turns: the ratio is that of each of 5 processes") == 2
+    assert result.out.count("B takes 1.000 times as long") == 2  # each was loaded last in turn
+    assert result.out.count("the files took turns: the ratio is that of 5 pairs of processes") == 2
     again = mvkit("compare", "latest~1", "latest", "--json").json["comparisons"][0]
-    assert (again["verdict"], again["in_turns"]) == ("no difference shown", 5)
+    assert again["in_turns"] == 5 and again["ratio"] == pytest.approx(1, abs=0.001)
     first, second = mvkit("bench", file, plain, *QUICK, "--interleave", "--json").json
     assert first["compared"] is None and second["compared"]["in_turns"] == 5
     assert second["run"]["options"]["beside"] == first["run"]["options"]["beside"]
@@ -116,10 +116,11 @@ def test_files_that_take_turns_have_more_of_them_by_default(
     mvkit: Call, phone: FakePhone, file: Path, converted: Callable[..., Artifact]
 ) -> None:
     plain = converted("classifier", Recipe("tflite", rewrites=())).path
-    short = ("--repeats", 1, "--warmup", 0, "--iterations", 1)
+    short = ("--warmup", 0, "--iterations", 1)
     mvkit("bench", file, *short)
     mvkit("bench", file, plain, "--interleave", *short)
-    assert sorted(one.options.min_seconds for one in stored()) == [1.0, 3.0, 3.0]
+    asked = sorted((one.options.repeats, one.options.min_seconds) for one in stored())
+    assert asked == [(5, 1.0), (10, 3.0), (10, 3.0)]
 
 
 def test_an_emulated_latency_has_the_mark(mvkit: Call, fake_phone: MakePhone, file: Path) -> None:
