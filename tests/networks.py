@@ -35,7 +35,7 @@ TINY_EFFICIENTVIT = EfficientVitConfig(
     widths=(16, 24, 32), depths=(1, 1, 1), heads=(2, 2, 2), kernels=(5, 3), key_dim=4, window=4,
     image_size=128,
 )  # fmt: skip
-TINY_EDGENEXT = EdgeNextConfig((8, 12, 18, 32), (1, 2, 1, 1), heads=2, expansion=2)
+TINY_EDGENEXT = EdgeNextConfig((8, 12, 18, 32), (1, 2, 2, 1), heads=2, expansion=2)
 FAMILIES = ("mobilevit", "mobilenetv4", "efficientvit", "edgenext")
 
 

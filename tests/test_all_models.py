@@ -63,6 +63,17 @@ def test_passes_at_its_own_size(name: str, target: str, tmp_path: Path) -> None:
     assert counted(graph) == kept()[name][target]
 
 
+@pytest.mark.parametrize("target", ["tflite", "executorch"])  # CoreML has no rewrites
+@pytest.mark.parametrize("name", list_models())
+def test_passes_without_rewrites(name: str, target: str, tmp_path: Path) -> None:
+    recipe = Recipe(target, rewrites=())
+    job = Job(SourceRequest(name), recipe, tmp_path, time_on_host=False)
+    artifact = run_job(job, bench=Workbench()).artifact
+    assert artifact is not None and artifact.manifest.rewrites == {}
+    assert artifact.parity.verdict == "pass", artifact.parity.reason
+    assert {case.kind for case in artifact.parity.cases} == {"photo", "random"}
+
+
 @pytest.mark.parametrize("target", RECIPES)
 @pytest.mark.parametrize("name", NOT_SQUARE)
 def test_passes_at_a_size_that_is_not_square(name: str, target: str, tmp_path: Path) -> None:
