@@ -74,3 +74,29 @@ def test_a_pass_that_breaks_the_program_is_noticed(
     with pytest.raises(ConversionError, match="should be consumed by op"):
         save_module(Classifier(), EXAMPLE, tmp_path / "n.mlpackage", Recipe("coreml"))
     assert Program.validate is validate and Program.__str__ is text
+
+
+def test_compressed_weights_are_followed() -> None:
+    import numpy as np
+    from coremltools.converters.mil.mil import Builder as mb
+
+    with coreml_passes.unwatched():
+
+        @mb.program(input_specs=[mb.TensorSpec((1, 3))])
+        def program(x: Any) -> Any:
+            weights = mb.constexpr_affine_dequantize(
+                quantized_data=np.ones((4, 3), np.uint8),
+                zero_point=np.uint8(0),
+                scale=np.float32(0.5),
+                axis=np.int32(0),
+            )
+            return mb.linear(x=x, weight=mb.add(x=weights, y=np.float32(1)))
+
+        function = program.functions["main"]
+        total = function.find_ops(op_type="add")[0].outputs[0]
+        assert len(total.nonreplaceable_vars_upstream) == 1
+        # As a pass leaves a value that it has put in place of another.
+        total._reset_nonreplaceable_vars_upstream()
+        with function:
+            pass
+        assert len(total.nonreplaceable_vars_upstream) == 1
