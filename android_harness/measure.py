@@ -256,9 +256,11 @@ class _Measuring:
                     self._phase("memory")
                     peak = self._run(job, limit).timings.peak_memory
                     found = replace(found, peak_memory=peak)
-                if job.profile and not found.profile:
+                elif job.profile and not found.profile:
                     self._phase("profile")
                     found = replace(found, profile=self._run(job, limit).profile)
+                else:
+                    continue
                 self._keep([*self.measurements[:number], found, *self.measurements[number + 1 :]])
 
     def _jobs(self, request: Request, placed: Placed) -> list[Job]:

@@ -23,9 +23,10 @@ Group = Sequence[Request]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request on a device: a measurement or an error."""
+    """What became of a request of a group on a device: a measurement or an error."""
 
     serial: str
+    group: Group
     request: Request
     measurement: Measurement | None = None
     error: Exception | None = None
@@ -90,7 +91,7 @@ def _measure_on(
         if lost is None:
             outcomes = _measured(device, group, store, listener)
         else:
-            outcomes = [Outcome(device.serial, request, error=lost) for request in group]
+            outcomes = [Outcome(device.serial, group, request, error=lost) for request in group]
         for outcome in outcomes:
             if isinstance(outcome.error, DeviceLost):
                 lost = outcome.error
@@ -105,8 +106,11 @@ def _measured(device: Device, group: Group, store: Store, listener: Listener) ->
     try:
         found = measure_in_turns(device, group, store, say=listener.say, phase=phase)
     except Exception as error:  # of one device; a fault of ours must not stop the others either
-        return [Outcome(device.serial, request, error=error) for request in group]
-    return [Outcome(device.serial, request, one) for request, one in zip(group, found, strict=True)]
+        return [Outcome(device.serial, group, request, error=error) for request in group]
+    return [
+        Outcome(device.serial, group, request, one)
+        for request, one in zip(group, found, strict=True)
+    ]
 
 
 def _wait_for(events: Sequence[threading.Event]) -> None:

@@ -15,7 +15,7 @@ from android_harness.runners.mvkit import MvkitRunner
 def native_samples(bundle: Bundle, file: Path, photo: Path, options: Options) -> tuple[float, ...]:
     """The timed runs of a fresh process (ms); `photo` is the raw input. Paths are absolute."""
     runner = MvkitRunner(bundle.target)
-    done = _run(bundle, runner.command(_job(file, photo, options)))
+    done = _run(bundle, runner.command(timed_job(file, photo, options)))
     samples = runner.read(done.stdout, done.stderr).timings.samples
     assert samples is not None
     return samples
@@ -26,12 +26,13 @@ def native_turns(
 ) -> list[Timings]:
     """The same of files that take turns in a fresh process."""
     runner = MvkitRunner(bundle.target)
-    jobs = [_job(file, photo, options) for file in files]
+    jobs = [timed_job(file, photo, options) for file in files]
     done = _run(bundle, runner.command_in_turns(jobs))
     return [one.timings for one in runner.read_in_turns(done.stdout, done.stderr, len(files))]
 
 
-def _job(file: Path, photo: Path, options: Options) -> Job:
+def timed_job(file: Path, photo: Path, options: Options) -> Job:
+    """What the runner is to do; without a golden output there is nothing to compare."""
     return Job(str(file), (str(photo),), None, options)
 
 

@@ -20,9 +20,9 @@ class Effort:
     runs: int = 4000  # in the store: a million samples
     processes: int = 40  # whose medians are this machine's noise
     trials: int = 1000  # a row
-    models: tuple[str, ...] = ("efficientvit_m0", "edgenext_xx_small")
+    models: tuple[str, ...] = ("efficientvit_m0", "edgenext_xx_small", "mobilevit_xs")
     pairs: int = 20  # of processes, for each model and target
-    iterations: int = 400  # in a process of a pair
+    seconds: float = 4.0  # of runs in a process of a pair
     cache: Path = Path(".cache/latency")  # of converted files
 
 

@@ -3,8 +3,7 @@
 LiteRT's runner stands beside the package's own `litert-benchmark`, ExecuTorch's beside its Python
 runtime, each with the same file, threads, warm-up, number of runs and core. Both measure in fresh
 processes that take turns, in which the one that has no turn is stopped (`turns`): processes that
-follow each other differ by a tenth on this machine. Networks are small, so that many runs fit into
-a turn.
+follow each other differ by a tenth on this machine. A turn has room for many runs.
 
 There is one metric, and it was chosen before it was measured: a process gives the median of its
 runs, a pair gives the ratio of two processes, and the figure is the median over pairs of how much
@@ -15,6 +14,7 @@ the whole interval lies within 3%, missed where all of it lies outside, and open
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -31,20 +31,21 @@ from scipy import stats  # type: ignore[import-untyped]
 from android_harness.building import build_bundle
 from android_harness.bundles import Bundle
 from android_harness.records import Options
-from android_harness.runners.base import Job
 from android_harness.runners.mvkit import MvkitRunner
 from benchmarks.latency import a_photo, our_file
 
+from .native import timed_job
 from .part import Effort, Part
-from .turns import Side, started_in, take_turns
+from .turns import TURN_S, Side, alone, take_turns
 
 VENDORS = {"tflite": "litert-benchmark", "executorch": "Python runtime"}
 WARMUP = 5
+LEAST_RUNS = 15  # in a turn, of which one is stopped in the middle
 GOAL = 3.0  # percent
 METHOD = (
     "fp32, batch 1, one thread on one core; {pairs} pairs of fresh processes of which one is "
-    "stopped while the other runs, {iterations} runs each; medians in ms; how much more the native "
-    "runner takes, in percent: median over pairs and 95% bootstrap interval; goal: within 3%"
+    "stopped while the other runs, {seconds:g} s of runs each; medians in ms; how much more the "
+    "native runner takes, in percent: median over pairs and 95% bootstrap interval; goal: within 3%"
 )
 
 
@@ -67,7 +68,7 @@ def measure(effort: Effort) -> Part:
             names = {"model": model, "beside": VENDORS[target]}
             rows.append({**names, **summary(found)})
             pairs.append({**names, "ms": found})
-    method = METHOD.format(pairs=effort.pairs, iterations=effort.iterations)
+    method = METHOD.format(pairs=effort.pairs, seconds=effort.seconds)
     return Part(method, rows, {"pairs": pairs})
 
 
@@ -78,13 +79,17 @@ def _pairs_of(model: str, target: str, effort: Effort) -> list[tuple[float, floa
         photo = Path(folder, "photo.bin")
         a_photo(model).tofile(photo)
         core = max(os.sched_getaffinity(0))
-        setting = Setting(file.resolve(), photo, core, effort.iterations)
-        once = replace(setting, iterations=1)
-        sides = [
-            replace(side(setting), start_s=started_in(side(once)))
-            for side in (partial(_native, bundle), vendors)
-        ]
-        return [take_turns(*sides) for _ in range(effort.pairs)]
+        few = Setting(file.resolve(), photo, core, iterations=3)
+        programs = (partial(_native, bundle), vendors)
+        medians, starts = zip(*(alone(program(few)) for program in programs), strict=True)
+        run_s = max(medians) / 1e3
+        setting = replace(few, iterations=math.ceil(effort.seconds / run_s))
+        one, other = (
+            replace(program(setting), start_s=start)
+            for program, start in zip(programs, starts, strict=True)
+        )
+        turn_s = max(TURN_S, LEAST_RUNS * run_s)
+        return [take_turns(one, other, turn_s) for _ in range(effort.pairs)]
 
 
 def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def _native(bundle: Bundle, setting: Setting) -> Side:
         cores=1 << setting.core, warmup=WARMUP, iterations=setting.iterations, min_seconds=0
     )
     runner = MvkitRunner(bundle.target)
-    job = Job(str(setting.file), (str(setting.photo),), None, options)
+    job = timed_job(setting.file, setting.photo, options)
 
     def median(output: str) -> float:
         return statistics.median(runner.read(output, "").timings.samples or ())

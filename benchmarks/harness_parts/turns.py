@@ -32,7 +32,7 @@ class Side:
     start_s: float = 0.0  # until it begins to measure
 
 
-def take_turns(one: Side, other: Side) -> tuple[float, float]:
+def take_turns(one: Side, other: Side, turn_s: float = TURN_S) -> tuple[float, float]:
     """The medians of both. The one that takes longer to start is given as much time before.
 
     Raises CalledProcessError if one fails.
@@ -48,7 +48,7 @@ def take_turns(one: Side, other: Side) -> tuple[float, float]:
                 if any(each.process.poll() is not None for each in (first, second)):
                     break
                 _signal(running, signal.SIGCONT)
-                _wait(running, TURN_S)
+                _wait(running, turn_s)
                 _signal(running, signal.SIGSTOP)
             for each in (first, second):
                 _signal(each, signal.SIGCONT)
@@ -56,12 +56,12 @@ def take_turns(one: Side, other: Side) -> tuple[float, float]:
     return found[id(one)], found[id(other)]
 
 
-def started_in(side: Side) -> float:
-    """Seconds that a whole run takes: of one with few iterations nearly all is its start."""
+def alone(side: Side) -> tuple[float, float]:
+    """The median (ms), and seconds that all took: with few iterations nearly all is the start."""
     begin = time.perf_counter()
     with _started(side) as run:
-        run.result()
-    return time.perf_counter() - begin
+        median = run.result()
+    return median, time.perf_counter() - begin
 
 
 @dataclass(frozen=True)

@@ -207,19 +207,16 @@ class _Listener:
         self, phase: Callable[[str, str], None], done: Callable[[str], None], output: Output
     ) -> None:
         self._phase, self._done, self._output = phase, done, output
-        self._lines: dict[tuple[str, int], str] = {}
 
     def say(self, line: str) -> None:
         if not self._output.quiet:
             click.echo(line, err=True)
 
     def phase(self, serial: str, group: Group, what: str) -> None:
-        line = _line_name(serial, group)
-        self._lines |= {(serial, id(request)): line for request in group}
-        self._phase(line, what)
+        self._phase(_line_name(serial, group), what)
 
     def done(self, outcome: Outcome) -> None:
-        self._done(self._lines.get((outcome.serial, id(outcome.request)), ""))
+        self._done(_line_name(outcome.serial, outcome.group))
 
 
 def _line_name(serial: str, group: Group) -> str:
