@@ -80,7 +80,7 @@ def test_passes_at_a_size_that_is_not_square(name: str, target: str, tmp_path: P
     verdict(SourceRequest(name, input_size=NOT_SQUARE[name]), Recipe(target), tmp_path)
 
 
-@pytest.mark.parametrize("target", ["tflite", "executorch"])
+@pytest.mark.parametrize("target", RECIPES)
 @pytest.mark.parametrize("name", NOT_SQUARE)
 def test_two_images_at_once_pass(name: str, target: str, tmp_path: Path) -> None:
     verdict(SourceRequest(name, batch=2), Recipe(target), tmp_path)

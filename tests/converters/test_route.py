@@ -13,22 +13,12 @@ from torch import Tensor, nn
 from converters import Artifact, convert
 from converters.errors import ConversionError
 from converters.recipe import Recipe
-from converters.rewrite import REWRITES
 from converters.runtimes.base import run_file
 from converters.targets import target_named
 from tests.networks import FAMILIES
 
 TARGETS = ("tflite", "executorch")
 VENDORS = {"tflite": "litert", "executorch": "executorch"}
-GROUPS = {
-    "constants": ("constants",),
-    "convolutions": ("batch_norm", "residual_conv", "affine", "depthwise_split"),
-    "attention": (
-        "attention", "multi_query", "split_projections", "attention_scale", "cancelled_bias",
-        "cross_covariance", "projected_attention", "batched_matmul",
-    ),
-    "norms": ("norm_affine", "centred", "layer_norm", "mean_as_linear"),
-}  # fmt: skip
 
 
 class Sorted(nn.Module):
@@ -120,18 +110,3 @@ def test_both_emitters_give_the_same(
         for name, expected in theirs.items():
             limit = 1e-5 * float(np.abs(expected).max())
             np.testing.assert_allclose(mine[name], expected, rtol=0, atol=limit)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_each_group_of_rewrites_alone_passes(
-    family: str, group: str, target: str, converted: Callable[..., Artifact]
-) -> None:
-    parity = converted(family, Recipe(target, rewrites=GROUPS[group])).parity
-    assert parity.verdict == "pass", parity.reason
-
-
-def test_the_groups_are_all_rewrites() -> None:
-    assert {name for names in GROUPS.values() for name in names} == set(REWRITES)

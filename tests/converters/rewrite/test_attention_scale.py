@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite import attention_scale, folding
@@ -65,6 +67,46 @@ def test_factor_goes_into_weights(logits: Logits) -> None:
     done = moved(logits)
     assert done.is_same and done.places == 1
     assert done.change in ({"mul": -1}, {"div": -1})
+
+
+class Sized(nn.Module):
+    """Attention logits of any size, with a factor on one of three values."""
+
+    def __init__(self, heads: int, width: int, scale: float, place: str, bias: bool) -> None:
+        super().__init__()
+        self.q, self.k = (nn.Linear(5, heads * width, bias=bias) for _ in range(2))
+        self.heads, self.scale, self.place = heads, scale, place
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k = (
+            layer(value).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, value in ((self.q, x), (self.k, y))
+        )
+        if self.place == "logits":
+            return (q @ k.transpose(-2, -1)) * self.scale
+        q, k = (q * self.scale, k) if self.place == "queries" else (q, k * self.scale)
+        return q @ k.transpose(-2, -1)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 4),
+    width=st.integers(1, 6),
+    queries=st.integers(1, 7),
+    keys=st.integers(2, 7),
+    scale=st.sampled_from([0.25, -1.5, 1e-3, 30.0]),
+    place=st.sampled_from(["queries", "keys", "logits"]),
+    bias=st.booleans(),
+)
+def test_any_size(
+    batch: int, heads: int, width: int, queries: int, keys: int, scale: float, place: str,
+    bias: bool,
+) -> None:  # fmt: skip
+    module = Sized(heads, width, scale, place, bias)
+    inputs = torch.randn(batch, queries, 5), torch.randn(batch, keys, 5)
+    done = outcome(attention_scale.apply, module, *inputs)
+    assert done.is_same and done.places == 1 and done.change == {"mul": -1}
 
 
 def test_every_factor_goes() -> None:

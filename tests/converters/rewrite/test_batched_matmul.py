@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite import batched_matmul
@@ -27,6 +29,17 @@ def test_one_batch_axis(batch: tuple[int, ...]) -> None:
     assert done.is_same and done.places == 1
     (product,) = done.network.calls(torch.ops.aten.bmm.default)
     assert all(len(one.meta["val"].shape) == 3 for one in (product, *product.all_input_nodes))
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    batch=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    sides=st.tuples(*[st.integers(1, 6)] * 3),
+)
+def test_any_size(batch: list[int], sides: tuple[int, int, int]) -> None:
+    rows, inner, columns = sides
+    done = batched((*batch, rows, inner), (*batch, inner, columns))
+    assert done.is_same and done.places == 1
 
 
 @pytest.mark.parametrize(

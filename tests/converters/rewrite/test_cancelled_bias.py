@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite import cancelled_bias
@@ -74,6 +76,49 @@ def test_key_bias_goes_and_value_bias_moves_on(
     done = dropped(Attention(logits))
     assert done.is_same and done.places == 2 and done.change == {}
     assert biases(done, "q", "k", "v", "proj") == [True, False, False, True]
+
+
+class Sized(nn.Module):
+    """Attention of any size whose biases are `loud` times as large as a layer's own."""
+
+    def __init__(self, heads: int, width: int, scale: float, loud: float, bias: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(5, heads * width) for _ in range(3))
+        self.proj = nn.Linear(heads * width, 3, bias=bias)
+        self.heads, self.scale = heads, scale
+        with torch.no_grad():
+            for layer in (self.q, self.k, self.v):
+                layer.bias.mul_(loud)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k, v = (
+            layer(value).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, value in ((self.q, x), (self.k, y), (self.v, y))
+        )
+        weights = (q @ k.transpose(-2, -1) * self.scale).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).flatten(2))
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 4),
+    width=st.integers(1, 6),
+    queries=st.integers(1, 7),
+    keys=st.integers(2, 7),
+    scale=st.sampled_from([1.0, 0.5, -2.0]),
+    loud=st.sampled_from([0.1, 1.0, 20.0]),
+    bias=st.booleans(),
+)
+def test_any_size(
+    batch: int, heads: int, width: int, queries: int, keys: int, scale: float, loud: float,
+    bias: bool,
+) -> None:  # fmt: skip
+    module = Sized(heads, width, scale, loud, bias)
+    inputs = torch.randn(batch, queries, 5), torch.randn(batch, keys, 5)
+    done = outcome(cancelled_bias.apply, module, *inputs)
+    assert done.is_same and done.places == 2
+    assert biases(done, "k", "v", "proj") == [False, False, True]
 
 
 KEY_STAYS: dict[str, Attention] = {

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite.mean_as_linear import apply
@@ -45,6 +47,21 @@ STAYING: dict[str, Callable[[Tensor], Tensor]] = {
 def test_means_over_channels(name: str) -> None:
     function, expected = MEANS[name]
     assert applied(apply, Net(function), X) == (1, expected)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    keep=st.booleans(),
+    added=st.sampled_from([0.0, 1e-6, -3.0]),
+    of_map=st.booleans(),
+)
+def test_any_size(shape: list[int], keep: bool, added: float, of_map: bool) -> None:
+    axis = 1 if of_map and len(shape) == 4 else -1
+    net = Net(lambda x: (x.mean(axis, keepdim=keep) + added).sin())
+    count, used = applied(apply, net, torch.randn(shape))
+    left = 0 if keep else 1  # a number that is added behind a reshape stays there
+    assert (count, used["linear"], used["mean"], used["add"]) == (1, 1, 0, left)
 
 
 @pytest.mark.parametrize("name", STAYING)
