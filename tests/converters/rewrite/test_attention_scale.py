@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite import attention_scale, folding
+from tests.converters.rewrite.modules import SIZES, by_head
 from tests.converters.rewrite.places import Outcome, outcome
 
 B, N, H, D = 2, 9, 3, 4
@@ -78,10 +79,7 @@ class Sized(nn.Module):
         self.heads, self.scale, self.place = heads, scale, place
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        q, k = (
-            layer(value).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer, value in ((self.q, x), (self.k, y))
-        )
+        q, k = by_head(self.q, x, self.heads), by_head(self.k, y, self.heads)
         if self.place == "logits":
             return (q @ k.transpose(-2, -1)) * self.scale
         q, k = (q * self.scale, k) if self.place == "queries" else (q, k * self.scale)
@@ -90,11 +88,7 @@ class Sized(nn.Module):
 
 @settings(deadline=None, max_examples=15)
 @given(
-    batch=st.integers(1, 3),
-    heads=st.integers(1, 4),
-    width=st.integers(1, 6),
-    queries=st.integers(1, 7),
-    keys=st.integers(2, 7),
+    **SIZES,
     scale=st.sampled_from([0.25, -1.5, 1e-3, 30.0]),
     place=st.sampled_from(["queries", "keys", "logits"]),
     bias=st.booleans(),

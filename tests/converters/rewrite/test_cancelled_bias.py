@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from converters.rewrite import cancelled_bias
+from tests.converters.rewrite.modules import SIZES, by_head
 from tests.converters.rewrite.places import Outcome, outcome
 
 B, N, H, D = 2, 6, 3, 4
@@ -91,21 +92,15 @@ class Sized(nn.Module):
                 layer.bias.mul_(loud)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        q, k, v = (
-            layer(value).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer, value in ((self.q, x), (self.k, y), (self.v, y))
-        )
+        q = by_head(self.q, x, self.heads)
+        k, v = (by_head(layer, y, self.heads) for layer in (self.k, self.v))
         weights = (q @ k.transpose(-2, -1) * self.scale).softmax(-1)
         return self.proj((weights @ v).transpose(1, 2).flatten(2))
 
 
 @settings(deadline=None, max_examples=15)
 @given(
-    batch=st.integers(1, 3),
-    heads=st.integers(1, 4),
-    width=st.integers(1, 6),
-    queries=st.integers(1, 7),
-    keys=st.integers(2, 7),
+    **SIZES,
     scale=st.sampled_from([1.0, 0.5, -2.0]),
     loud=st.sampled_from([0.1, 1.0, 20.0]),
     bias=st.booleans(),
