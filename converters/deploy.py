@@ -9,6 +9,7 @@ fault in the plan shows.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -157,7 +158,7 @@ class Form:
         """
         if self._exported is None:
             try:
-                with torch.no_grad():
+                with torch.no_grad(), _without_stack_traces():
                     self._exported = torch.export.export(
                         self.module, (), dict(self.examples), dynamic_shapes=self.dynamic_shapes()
                     )
@@ -178,6 +179,20 @@ class Form:
             return None
         batch = torch.export.Dim("batch", min=1, max=max(limit or 1 for limit in limits))
         return {name: {0: batch} for name in self.examples}
+
+
+@contextlib.contextmanager
+def _without_stack_traces() -> Iterator[None]:
+    """Within this, torch does not spell out for every node which source lines it comes from.
+
+    That is a quarter of an export, and nothing here reads it: a node's module is in its metadata.
+    """
+    config = torch.fx.config
+    before, config.do_not_emit_stack_traces = config.do_not_emit_stack_traces, True
+    try:
+        yield
+    finally:
+        config.do_not_emit_stack_traces = before
 
 
 def _normalise(photos: Tensor, recipe: Preprocessing, channels: int) -> Tensor:

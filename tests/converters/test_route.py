@@ -15,6 +15,7 @@ from converters.errors import ConversionError
 from converters.recipe import Recipe
 from converters.runtimes.base import run_file
 from converters.targets import target_named
+from tests.converters.targets.forms import make_form
 from tests.networks import FAMILIES
 
 TARGETS = ("tflite", "executorch")
@@ -54,6 +55,16 @@ def test_a_covered_network_is_written_directly(target: str, tmp_path: Path) -> N
     assert route is not None and (route.emitter, route.reason) == ("direct", None)
     assert artifact.manifest.rewrites["batch_norm"] == 1
     assert graph is not None and graph.partitions == 1 and graph.outside == {}
+
+
+def test_an_export_knows_modules_and_spells_out_no_source_lines() -> None:
+    calls = (
+        make_form(Small(), IMAGE, Recipe("tflite"))
+        .exported()
+        .graph.find_nodes(op="call_function", target=torch.ops.aten.linear.default)
+    )
+    assert [node.meta["nn_module_stack"] for node in calls if "stack_trace" not in node.meta]
+    assert torch.fx.config.do_not_emit_stack_traces is False
 
 
 @pytest.mark.parametrize("target", TARGETS)
