@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from converters.manifest import GraphSummary
+from converters.manifest import Manifest
 from converters.recipe import Recipe
 from mobilevit_kit.jobs import Job, Workbench, run_job
 from mobilevit_kit.models import list_models
@@ -32,10 +33,18 @@ NOT_SQUARE = {
 }
 
 
-def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> GraphSummary | None:
-    """Asserts all that a file is held to; the graph of the fp32 one."""
-    bench = Workbench()
-    artifact = run_job(Job(request, recipe, folder, time_on_host=False), bench=bench).artifact
+BENCH = Workbench()
+
+
+def together(names: Iterable[str], what: str) -> list[pytest.ParameterSet]:
+    """Models each of which one process converts to all targets: built and run once for all."""
+    group = pytest.mark.xdist_group
+    return [pytest.param(name, marks=group(f"{name} {what}")) for name in names]
+
+
+def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> Manifest:
+    """Asserts all that a file is held to; what is recorded of the fp32 one."""
+    artifact = run_job(Job(request, recipe, folder, time_on_host=False), bench=BENCH).artifact
     assert artifact is not None
     parity = artifact.parity
     assert parity.verdict == "pass", parity.reason
@@ -43,7 +52,7 @@ def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> GraphSummar
     if recipe.precision == "fp16":
         assert "its fp32 twin rounded, operator by operator" in parity.reason
         fp32 = Job(request, Recipe(recipe.target), folder, time_on_host=False)
-        outcome = run_job(fp32, bench=bench)
+        outcome = run_job(fp32, bench=BENCH)
         assert outcome.unchanged and outcome.artifact is not None
         parity = outcome.artifact.parity
         assert parity.verdict == "pass", parity.reason
@@ -53,35 +62,31 @@ def verdict(request: SourceRequest, recipe: Recipe, folder: Path) -> GraphSummar
         route, graph = artifact.manifest.route, artifact.manifest.graph
         assert route is not None and (route.emitter, route.reason) == ("direct", None)
         assert graph is not None and graph.partitions == 1 and graph.outside == {}
-    return artifact.manifest.graph
+    return artifact.manifest
 
 
 @pytest.mark.parametrize("target", RECIPES)
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", together(list_models(), "at its own size"))
 def test_passes_at_its_own_size(name: str, target: str, tmp_path: Path) -> None:
-    graph = verdict(SourceRequest(name), RECIPES[target], tmp_path)
-    assert counted(graph) == kept()[name][target]
+    manifest = verdict(SourceRequest(name), RECIPES[target], tmp_path)
+    assert counted(manifest.graph) == kept()[name][target]
 
 
 @pytest.mark.parametrize("target", ["tflite", "executorch"])  # CoreML has no rewrites
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", together(list_models(), "at its own size"))
 def test_passes_without_rewrites(name: str, target: str, tmp_path: Path) -> None:
-    recipe = Recipe(target, rewrites=())
-    job = Job(SourceRequest(name), recipe, tmp_path, time_on_host=False)
-    artifact = run_job(job, bench=Workbench()).artifact
-    assert artifact is not None and artifact.manifest.rewrites == {}
-    assert artifact.parity.verdict == "pass", artifact.parity.reason
-    assert {case.kind for case in artifact.parity.cases} == {"photo", "random"}
+    manifest = verdict(SourceRequest(name), Recipe(target, rewrites=()), tmp_path)
+    assert manifest.rewrites == {}
 
 
 @pytest.mark.parametrize("target", RECIPES)
-@pytest.mark.parametrize("name", NOT_SQUARE)
+@pytest.mark.parametrize("name", together(NOT_SQUARE, "not square"))
 def test_passes_at_a_size_that_is_not_square(name: str, target: str, tmp_path: Path) -> None:
     verdict(SourceRequest(name, input_size=NOT_SQUARE[name]), Recipe(target), tmp_path)
 
 
 @pytest.mark.parametrize("target", RECIPES)
-@pytest.mark.parametrize("name", NOT_SQUARE)
+@pytest.mark.parametrize("name", together(NOT_SQUARE, "two at once"))
 def test_two_images_at_once_pass(name: str, target: str, tmp_path: Path) -> None:
     verdict(SourceRequest(name, batch=2), Recipe(target), tmp_path)
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.harness import with_part
 from benchmarks.harness_parts.part import timed, timing_row
@@ -128,13 +129,21 @@ def test_what_is_shown_in_turns_is_counted() -> None:
 
 
 def test_rows_of_turns_have_the_spread_of_ratios() -> None:
-    ratios = [*np.random.default_rng(0).lognormal(0, 0.01, 40)]
-    pairs = np.sqrt(np.multiply(ratios[::2], ratios[1::2]))
-    rows = list(turn_rows(ratios, 200))
-    assert [row["noise"] for row in rows] == ["in turns, as measured", "in turns, in order"]
-    for row in rows:
-        assert row["spread"] == pytest.approx(100 * np.std(pairs, ddof=1) / np.mean(pairs))
-        assert 0 <= row["false_alarms"] < 20 and row["found"] == 100
+    # Twenty pairs that are normal to the letter, so that Student's interval errs in one of twenty.
+    pairs = np.exp(0.01 * stats.norm.ppf((np.arange(20) + 0.5) / 20))
+    spread = 100 * np.std(pairs, ddof=1) / np.mean(pairs)
+    shuffled = np.random.default_rng(0).permutation(pairs)
+    independent, in_order = turn_rows(np.repeat(shuffled, 2), 1000)
+    assert (independent["noise"], in_order["noise"]) == (
+        "in turns, as measured",
+        "in turns, in order",
+    )
+    assert independent["spread"] == in_order["spread"] == pytest.approx(spread)
+    assert independent["found"] == in_order["found"] == 100
+    assert independent["lowest"] <= 5 <= independent["highest"]
+    # A machine that slows down from pair to pair has neighbours on the same side of 1.
+    _, drifting = turn_rows(np.repeat(pairs, 2), 1000)
+    assert in_order["false_alarms"] < 5 < 50 < drifting["false_alarms"]
 
 
 def test_wilsons_interval() -> None:

@@ -32,6 +32,7 @@ def make():
 
 instance = Net()
 """
+TO_TFLITE = ("--target", "tflite")
 NET_INPUT = ("--input", "1x3x32x48")
 NET_RECIPE = ("--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.4", "--channel-order", "bgr")
 

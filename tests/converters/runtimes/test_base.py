@@ -1,136 +1,26 @@
-"""What the child process may do wrong, and what the command then says: real processes each time.
-
-Two kinds of stand-in: a script in place of Python, which does whatever a broken child could, and
-a runtime of our own inside the real child.
-"""
+"""What the child process may do wrong, and what the command then says: real processes each time."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from converters import Artifact
-from converters.errors import MissingExtraError, RuntimeFailure, UsageError
+from converters.errors import MissingExtraError, UsageError
 from converters.runtimes import base
-from converters.runtimes.base import FileRun, Port, memory_limit, run_file
-from tests.converters.handmade import assert_one_line
-
-FILE = Path("some/net.tflite")
-CASES = [{"x": np.arange(3, dtype=np.float32)}, {"x": np.ones(3, np.float32)}]
-
-PYTHON = sys.executable  # tests put something else in its place
-Stand = Callable[[str], None]
-
-
-def instead_of_python(code: str, folder: Path) -> str:
-    """An executable that runs `code` in place of the child; the request is in `request`."""
-    script = folder / "child.py"
-    head = "import json, os, signal, sys, time\nrequest = json.loads(sys.argv[-1])\n"
-    script.write_text(head + textwrap.dedent(code), encoding="utf-8")
-    starter = folder / "python"
-    starter.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{script}" "$@"\n', encoding="utf-8")
-    starter.chmod(0o755)
-    return str(starter)
-
-
-@pytest.fixture
-def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
-    def replace(code: str) -> None:
-        monkeypatch.setattr(base.sys, "executable", instead_of_python(code, tmp_path))
-
-    return replace
-
-
-_AS_RUNTIME = """
-import runpy, types
-source = {code!r}
-standin = types.ModuleType("standin")
-exec(source, standin.__dict__)
-sys.modules["converters.runtimes.standin"] = standin
-sys.argv = ["child", sys.argv[-1]]
-runpy.run_module("converters.runtimes.child", run_name="__main__")
-"""
-
-_DOUBLER = """
-import numpy as np
-from converters.manifest import GraphSummary
-from converters.runtimes.base import Port
-
-class Session:
-    runtime = "doubler 1.0"
-    inputs = outputs = [Port("x", (3,), "float32")]
-    def run(self, inputs):
-        return {"y": inputs["x"] * 2}
-    def summary(self):
-        return GraphSummary({"MUL": 1})
-
-def open_session(request):
-    return Session()
-"""
-
-
-@pytest.fixture
-def runtime(child: Stand) -> Stand:
-    """`runtime(code)`: the kind "standin", with `code` after the definition of a doubler."""
-
-    def replace(code: str) -> None:
-        child(_AS_RUNTIME.format(code=_DOUBLER + textwrap.dedent(code)))
-
-    return replace
-
-
-def failure(kind: str = "standin", **options: Any) -> str:
-    with pytest.raises(RuntimeFailure) as caught:
-        run_file(kind, FILE, CASES, **options)
-    assert_one_line(caught.value, str(FILE))
-    assert caught.value.exit_code == 1
-    return str(caught.value).removeprefix(f"{FILE}: ")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process still does something; one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid: int, within_s: float = 3.0) -> bool:
-    end = time.monotonic() + within_s
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not alive(pid)
-
-
-ANSWER = {
-    "runtime": "r 1",
-    "inputs": [{"name": "x", "shape": [3], "dtype": "float32"}],
-    "outputs": [],
-    "graph": {"operators": {"ADD": 1}, "delegate": None, "partitions": 0},
-    "latency": None,
-}
-
-
-def say(answer: Any) -> str:
-    return f"print(json.dumps({{'mvkit-child': json.loads({json.dumps(json.dumps(answer))})}}))\n"
-
-
-_SAVE = """
-import numpy as np
-np.savez(request["returned"], **{"0/y": np.ones(3), "1/y": np.ones(3)})
-"""
-
+from converters.runtimes.base import FileRun, Port, run_file
+from tests.converters.runtimes.standins import (
+    ANSWER,
+    CASES,
+    FILE,
+    SAVE,
+    Stand,
+    failure,
+    say,
+)
 
 # what comes back --------------------------------------------------------------------------------
 
@@ -233,13 +123,13 @@ def test_a_broken_archive_of_outputs_is_one_line(code: str, message: str, child:
     ],
 )
 def test_a_broken_report_is_one_line(change: dict[str, Any], child: Stand) -> None:
-    child(_SAVE + say(ANSWER | change))
+    child(SAVE + say(ANSWER | change))
     assert "the runtime's answer cannot be read" in failure()
 
 
 def test_the_stand_in_without_a_fault_is_read(child: Stand) -> None:
     """So that the two tests above fail for their own reasons."""
-    child(_SAVE + say(ANSWER))
+    child(SAVE + say(ANSWER))
     assert isinstance(run_file("standin", FILE, CASES), FileRun)
 
 
@@ -300,118 +190,6 @@ def test_the_runtime_is_not_installed(child: Stand) -> None:
         "ai-edge-litert is not installed; install it with: pip install 'mobilevit-kit[verify]'"
     )
     assert caught.value.exit_code == 2
-
-
-# limits -----------------------------------------------------------------------------------------
-
-
-def test_what_hangs_is_stopped_with_all_that_it_started(child: Stand, tmp_path: Path) -> None:
-    child(f"""
-        import subprocess
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        grandchild = subprocess.Popen(["sleep", "600"])
-        with open({str(tmp_path / "pids")!r}, "w") as file:
-            print(os.getpid(), grandchild.pid, file=file)
-        time.sleep(600)
-    """)
-    start = time.monotonic()
-    assert failure(time_limit_s=1.5) == "the runtime did not finish within 1.5 s and was stopped"
-    assert time.monotonic() - start < 10
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2 and all(map(gone, pids))
-
-
-def test_a_grandchild_that_stays_behind_is_not_waited_for(child: Stand, tmp_path: Path) -> None:
-    """It keeps standard output open, which a reader of a pipe would wait for."""
-    stay = f"""
-import subprocess
-grandchild = subprocess.Popen(["sleep", "600"])
-with open({str(tmp_path / "pid")!r}, "w") as file:
-    print(grandchild.pid, file=file)
-"""
-    child(_SAVE + stay + say(ANSWER))
-    start = time.monotonic()
-    assert run_file("standin", FILE, CASES, time_limit_s=60).runtime == "r 1"
-    assert time.monotonic() - start < 30
-    assert gone(int((tmp_path / "pid").read_text()))
-
-
-def test_interrupting_the_command_ends_the_child(child: Stand, tmp_path: Path) -> None:
-    """Ctrl-C reaches only the command: the child has a group of its own."""
-    pid = tmp_path / "pid"
-    child(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
-    command = (
-        "import sys\nfrom pathlib import Path\nfrom converters.runtimes.base import run_file\n"
-        f"sys.executable = {base.sys.executable!r}\n"
-        "run_file('standin', Path('x'), [])"
-    )
-    parent = subprocess.Popen([PYTHON, "-c", command], stderr=subprocess.PIPE, text=True)
-    while not pid.exists() or not pid.read_text():
-        assert parent.poll() is None
-        time.sleep(0.02)
-    assert alive(int(pid.read_text()))
-    parent.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in parent.communicate(timeout=120)[1]
-    assert gone(int(pid.read_text()))
-
-
-def test_a_child_without_a_parent_ends_by_itself(tmp_path: Path) -> None:
-    """Should the command be killed, nobody is left to stop a file that hangs."""
-    hang = "import time\ndef open_session(request): time.sleep(600)"
-    python = instead_of_python(_AS_RUNTIME.format(code=hang), tmp_path)
-    request = {
-        "kind": "standin", "session": {"file": "x", "threads": 1}, "given": "x",
-        "returned": "x", "cases": 0,
-        "timed_runs": 0, "memory_limit": 2**40, "time_limit_s": -4.5,
-    }  # fmt: skip
-    done = subprocess.run([python, json.dumps(request)], timeout=30, check=False)
-    assert done.returncode == -signal.SIGALRM
-
-
-def test_memory_is_refused_before_the_machine_has_none(
-    runtime: Stand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "memory_limit", lambda: 256 * 2**20)
-    runtime("def open_session(request): np.ones(2**27)")  # 1 GiB
-    assert "MemoryError: Unable to allocate 1.00 GiB" in failure()
-    runtime("Session.run = lambda self, inputs: {'y': np.ones(2**22)[:3]}")  # 32 MiB
-    assert run_file("standin", FILE, CASES).results[0]["y"].shape == (3,)
-
-
-def test_the_machine_kills_the_child_before_the_command(runtime: Stand) -> None:
-    runtime("""
-        def score(self, inputs):
-            return {"y": np.array(int(open("/proc/self/oom_score_adj").read()))}
-        Session.run = score
-    """)
-    assert int(run_file("standin", FILE, CASES).results[0]["y"]) == 1000
-
-
-def test_the_memory_limit_leaves_room_on_this_machine() -> None:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 2**29 < memory_limit() <= total // 2
-
-
-def test_a_limit_that_the_user_has_set_is_kept(runtime: Stand) -> None:
-    """Where it is lower than ours."""
-    runtime("""
-        import resource
-        limits = lambda self, inputs: {"y": np.array(resource.getrlimit(resource.RLIMIT_AS))}
-        Session.run = limits
-    """)
-    code = f"""
-        import resource, sys
-        from pathlib import Path
-        from converters.runtimes import base
-        sys.executable = {sys.executable!r}
-        base.memory_limit = lambda: 2**40
-        resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**46))
-        print(base.run_file("standin", Path("x"), [{{}}]).results)
-    """
-    done = subprocess.run(
-        [PYTHON, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )
-    assert f"{2**33}, {2**46}]" in done.stdout
 
 
 # what lies about --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 from converters.errors import RuntimeFailure
 from converters.runtimes import base, warm
 from converters.runtimes.base import FileRun, run_file
-from tests.converters.runtimes.test_base import CASES, FILE, PYTHON, gone
+from tests.converters.runtimes.standins import CASES, FILE, PYTHON, gone
 
 _HEAD = """
 import os, runpy, signal, sys, time, types

@@ -1,14 +1,11 @@
-"""`mvkit convert`: files, what is said about them, and what is refused with nothing written."""
+"""`mvkit convert`: files, and what is said about them."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +19,7 @@ from converters.targets import tflite
 from mobilevit_kit import jobs, source
 from mobilevit_kit.jobs import Job, Outcome
 from mobilevit_kit.models import list_models
-from tests.mobilevit_kit.commands import NET, NET_INPUT, NET_RECIPE, Call, contents
-
-TO_TFLITE = ("--target", "tflite")
-SIZES = (
-    (["--input-size", "0"], "Invalid value for '--input-size': '0' is not a size such as 192x320"),
-    (["--input-size", "0x64"], "Invalid value for '--input-size': '0x64' is not a size"),
-    (["--input-size", "-64"], "Invalid value for '--input-size': '-64' is not a size"),
-    (["--input-size", "large"], "Invalid value for '--input-size': 'large' is not a size"),
-    (["--input-size", "64x64x3"], "Invalid value for '--input-size': '64x64x3' is not a size"),
-    (["--input-size", "6.4"], "Invalid value for '--input-size': '6.4' is not a size"),
-    (["--input-size", "9" * 5000], "Invalid value for '--input-size': that is too large"),
-    (["--input-size", "1x1"], "input size 1x1 is too small: mobilevit_xs needs at least 32x32"),
-    (
-        ["--input-size", "100000x100000"],
-        "input size 100000x100000 is too large: more than 4 million",
-    ),
-    (["--batch", "0"], "--batch must be 1 or more, not 0"),
-    (["--batch", "-1"], "--batch must be 1 or more, not -1"),
-    (["--batch", "two"], "Invalid value for '--batch': 'two' is not a valid integer."),
-    (["--num-classes", "-1"], "--num-classes must be 0 or more, not -1"),
-    (["--num-classes", "1000000000"], "--num-classes must be 100000 or less"),
-    (["--in-channels", "0"], "--in-channels must be 1 or more, not 0"),
-    (["--seed", "-1"], "--seed must be from 0 to 4294967295, not -1"),
-    (["--jobs", "0"], "Invalid value for '--jobs': 0 is not in the range 1<=x<=64."),
-)
+from tests.mobilevit_kit.commands import NET, NET_INPUT, NET_RECIPE, TO_TFLITE, Call, contents
 
 
 def names(folder: Path) -> list[str]:
@@ -117,97 +90,6 @@ def test_the_same_command_returns_before_torch_is_imported(reference_artifact: P
     assert done.returncode == 2 and done.stderr.endswith("False\n")
     assert "made from other weights, options or versions; pass --force" in done.stderr
     assert contents(folder) == before
-
-
-@pytest.mark.parametrize(("options", "line"), SIZES)
-def test_sizes_that_are_refused(
-    mvkit: Call, workplace: Path, options: list[str], line: str
-) -> None:
-    before = contents(workplace)
-    result = mvkit("convert", "mobilevit_xs", *TO_TFLITE, *options)
-    assert (result.code, result.out) == (2, "")
-    assert result.line.startswith(line) and len(result.line) < 200
-    assert contents(workplace) == before
-
-
-def test_sizes_are_refused_before_torch_is_imported(tmp_path: Path) -> None:
-    calls = [["convert", "mobilevit_xs", *TO_TFLITE, *options] for options, _ in SIZES]
-    code = (
-        "import sys\n"
-        "from mobilevit_kit.cli import main\n"
-        f"for call in {calls!r}:\n"
-        "    sys.argv = ['mvkit', *call]\n"
-        "    try: main()\n"
-        "    except SystemExit as end: assert end.code == 2, call\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stderr.splitlines()) == len(calls)
-    assert contents(tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    ("args", "line"),
-    [
-        (["mobilevit_xs"], "Missing option '--target'."),
-        ([*TO_TFLITE], "no model is named; `mvkit models` lists them; --all converts each"),
-        (["mobilevit_xs", "--target", "tflight"], "unknown target 'tflight'; did you mean tflite?"),
-        (["mobilevit_xs", "--target", "onnx"], "unknown target 'onnx'; known: tflite"),
-        (["mobilevit_xss", *TO_TFLITE], "unknown model 'mobilevit_xss'; did you mean mobilevit_x"),
-        (["resnet50", *TO_TFLITE], "unknown model 'resnet50'; `mvkit models` lists them"),
-        (["mobilevit_xs", "mobilevit_xz", *TO_TFLITE], "unknown model 'mobilevit_xz'; did you"),
-        (["net.py", *TO_TFLITE, *NET_INPUT], "'net.py' does not say which attribute makes"),
-        (["net.py:make", *TO_TFLITE], "net.py:make needs to know its inputs; give --input 1x3x"),
-        (["net.py:mak", *TO_TFLITE, *NET_INPUT], "net.py has no attribute 'mak'; did you mean"),
-        (["nat.py:make", *TO_TFLITE, *NET_INPUT], "nat.py: no such file"),
-        (["net.py:make", *TO_TFLITE, "--input", "1,3,32,48"], "--input 1,3,32,48: a shape is"),
-        (["net.py:make", *TO_TFLITE, "--input", "1x3x0x48"], "--input 1x3x0x48: a shape is"),
-        (["net.py:make", *TO_TFLITE, "--input", "x=1x3:f32"], "--input x=1x3:f32: unknown type"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, *NET_INPUT], "the module's forward() does not"),
-        (["net.py:nn.CosineSimilarity", *TO_TFLITE, *NET_INPUT], "the module's forward() does not"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--batch", "2"], "--batch is for reference"),
-        (["mobilevit_xs", *TO_TFLITE, *NET_INPUT], "--input is for your own networks"),
-        (["mobilevit_xs", *TO_TFLITE, "--weights", "w.pt"], "the weights file w.pt does not"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--weights", "w.pt"], "the weights file w.pt"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--weights", "timm"], "--weights timm is for ref"),
-        (["net.py:make", "./net.py:make", *TO_TFLITE, *NET_INPUT], "the files of net.py:make and"),
-        (["net.py:make", *TO_TFLITE, "--input", "1x48", "--mean", "0"], "preprocessing needs"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--mean", "1,2"], "--mean must be a list of 3"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--preprocessing", "p.toml"], "cannot read p.to"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--embed-preprocessing"], "embedding the prepr"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--layout", "chw"], "Invalid value for '--l"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--output", "net.py"], "cannot write to net.py:"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--output", "net.py/a"], "cannot write to net.py"),
-        (["net.py:make", *TO_TFLITE, *NET_INPUT, "--output", "/proc/x"], "cannot write to /proc"),
-    ],
-)  # fmt: skip
-def test_mistakes(
-    mvkit: Call, workplace: Path, quick_conversion: None, args: list[str], line: str
-) -> None:
-    before = contents(workplace)
-    result = mvkit("convert", *args, "--no-verify")
-    assert (result.code, result.out) == (2, "")
-    assert result.line.startswith(line)
-    assert contents(workplace) == before
-
-
-def test_what_a_network_does_not_take_is_one_line(mvkit: Call, workplace: Path) -> None:
-    result = mvkit("convert", "net.py:make", *TO_TFLITE, "--input", "1x4x32x48")
-    assert result.code != 0 and "expected input[1, 4, 32, 48] to have 3 channels" in result.line
-    assert contents(workplace) == {"net.py": NET.encode()}
-
-
-@pytest.mark.parametrize("absent", ["torch", "litert_torch"])
-def test_a_missing_extra_is_named(mvkit_process: Call, tmp_path: Path, absent: str) -> None:
-    for model in (["mobilevit_xs"], ["net.py:make", *NET_INPUT]):
-        result = mvkit_process("convert", *model, *TO_TFLITE, cwd=tmp_path, absent=(absent,))
-        assert (result.code, result.out) == (2, "")
-        assert result.line == (
-            f"{absent.replace('_', '-')} is not installed; "
-            "install it with: pip install 'mobilevit-kit[tflite]'"
-        )
-    assert contents(tmp_path) == {}
 
 
 def test_preprocessing_by_flags_and_by_file_is_the_same(
@@ -409,66 +291,3 @@ def test_several_at_once_in_a_folder_full_of_traps(mvkit_process: Call, workplac
     assert len(names(Path("mvkit-out"))) == 6
     result = mvkit_process("verify", made["net.py:make"]["file"], cwd=workplace)
     assert (result.code, result.err) == (0, "")
-
-
-def interrupt(
-    args: Sequence[str], folder: Path, when: Callable[[int], bool]
-) -> subprocess.CompletedProcess[str]:
-    """Runs the command and presses Ctrl-C once `when` is true of its process id."""
-    command = [Path(sys.executable).with_name("mvkit"), "convert", *args]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while not when(process.pid):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-@pytest.mark.slow  # most of a real conversion
-@pytest.mark.parametrize("models", [["net.py:make"], ["net.py:make", "net.py:Net", "--jobs", "2"]])
-def test_ctrl_c_leaves_nothing_half_written(workplace: Path, models: list[str]) -> None:
-    def converts(pid: int) -> bool:
-        return any(workplace.glob("mvkit-out/.mvkit-*"))
-
-    slow = ["--emitter", "litert"]  # the kit's own may have ended before the signal comes
-    done = interrupt([*models, *TO_TFLITE, *NET_INPUT, *slow], workplace, converts)
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr.strip() == "mvkit: interrupted"
-    assert contents(workplace) == {"net.py": NET.encode()}
-    assert not any(Path("mvkit-out").glob("*"))
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the workers in /proc")
-def test_ctrl_c_while_the_workers_start_is_one_line(workplace: Path) -> None:
-    def starts(pid: int) -> bool:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return any(b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes() for n in children)
-
-    models = ["net.py:make", "net.py:Net", "--jobs", "2"]
-    done = interrupt([*models, *TO_TFLITE, *NET_INPUT], workplace, starts)
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr.strip() == "mvkit: interrupted"
-    assert contents(workplace) == {"net.py": NET.encode()}
-
-
-@pytest.mark.slow  # most of a real conversion
-@pytest.mark.parametrize("limit", [2_500, 12_000])  # within the file, within the golden tensors
-def test_a_full_disk_leaves_nothing_half_written(
-    mvkit_process: Call, workplace: Path, limit: int
-) -> None:
-    result = mvkit_process(
-        "convert", "net.py:make", *TO_TFLITE, *NET_INPUT, *NET_RECIPE, "--no-verify",
-        cwd=workplace, file_limit=limit,
-    )  # fmt: skip
-    assert (result.code, result.out) == (2, "")
-    assert result.line == "cannot write to mvkit-out: File too large"
-    assert contents(workplace) == {"net.py": NET.encode()}
