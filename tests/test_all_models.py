@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ NOT_SQUARE = {
 BENCH = Workbench()
 
 
-def together(names: Iterable[str], what: str) -> list[pytest.ParameterSet]:
+def together(names: Iterable[str], what: str) -> list[Any]:
     """Models each of which one process converts to all targets: built and run once for all."""
     group = pytest.mark.xdist_group
     return [pytest.param(name, marks=group(f"{name} {what}")) for name in names]
