@@ -40,7 +40,7 @@ from .turns import TURN_S, Side, alone, take_turns
 
 VENDORS = {"tflite": "litert-benchmark", "executorch": "Python runtime"}
 WARMUP = 5
-LEAST_RUNS = 15  # in a turn, of which one is stopped in the middle
+LEAST_RUNS = 8  # in a turn, of which one is stopped in the middle
 GOAL = 3.0  # percent
 METHOD = (
     "fp32, batch 1, one thread on one core; {pairs} pairs of fresh processes of which one is "
