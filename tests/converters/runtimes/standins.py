@@ -25,18 +25,6 @@ CASES = [{"x": np.arange(3, dtype=np.float32)}, {"x": np.ones(3, np.float32)}]
 PYTHON = sys.executable  # tests put something else in its place
 Stand = Callable[[str], None]
 
-
-def instead_of_python(code: str, folder: Path) -> str:
-    """An executable that runs `code` in place of the child; the request is in `request`."""
-    script = folder / "child.py"
-    head = "import json, os, signal, sys, time\nrequest = json.loads(sys.argv[-1])\n"
-    script.write_text(head + textwrap.dedent(code), encoding="utf-8")
-    starter = folder / "python"
-    starter.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{script}" "$@"\n', encoding="utf-8")
-    starter.chmod(0o755)
-    return str(starter)
-
-
 AS_RUNTIME = """
 import runpy, types
 source = {code!r}
@@ -64,6 +52,34 @@ def open_session(request):
     return Session()
 """
 
+ANSWER = {
+    "runtime": "r 1",
+    "inputs": [{"name": "x", "shape": [3], "dtype": "float32"}],
+    "outputs": [],
+    "graph": {"operators": {"ADD": 1}, "delegate": None, "partitions": 0},
+    "latency": None,
+}
+
+SAVE = """
+import numpy as np
+np.savez(request["returned"], **{"0/y": np.ones(3), "1/y": np.ones(3)})
+"""
+
+
+def instead_of_python(code: str, folder: Path) -> str:
+    """An executable that runs `code` in place of the child; the request is in `request`."""
+    script = folder / "child.py"
+    head = "import json, os, signal, sys, time\nrequest = json.loads(sys.argv[-1])\n"
+    script.write_text(head + textwrap.dedent(code), encoding="utf-8")
+    starter = folder / "python"
+    starter.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{script}" "$@"\n', encoding="utf-8")
+    starter.chmod(0o755)
+    return str(starter)
+
+
+def say(answer: Any) -> str:
+    return f"print(json.dumps({{'mvkit-child': json.loads({json.dumps(json.dumps(answer))})}}))\n"
+
 
 def failure(kind: str = "standin", **options: Any) -> str:
     with pytest.raises(RuntimeFailure) as caught:
@@ -86,22 +102,3 @@ def gone(pid: int, within_s: float = 3.0) -> bool:
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.02)
     return not alive(pid)
-
-
-ANSWER = {
-    "runtime": "r 1",
-    "inputs": [{"name": "x", "shape": [3], "dtype": "float32"}],
-    "outputs": [],
-    "graph": {"operators": {"ADD": 1}, "delegate": None, "partitions": 0},
-    "latency": None,
-}
-
-
-def say(answer: Any) -> str:
-    return f"print(json.dumps({{'mvkit-child': json.loads({json.dumps(json.dumps(answer))})}}))\n"
-
-
-SAVE = """
-import numpy as np
-np.savez(request["returned"], **{"0/y": np.ones(3), "1/y": np.ones(3)})
-"""
