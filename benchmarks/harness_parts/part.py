@@ -21,8 +21,8 @@ class Effort:
     processes: int = 40  # whose medians are this machine's noise
     trials: int = 1000  # a row
     models: tuple[str, ...] = ("efficientvit_m0", "edgenext_xx_small", "mobilevit_xs")
-    pairs: int = 20  # of processes, for each model and target
-    seconds: float = 4.0  # of runs in a process of a pair
+    pairs: int = 24  # of processes, for each model and target
+    seconds: float = 2.0  # of runs in a process of a pair
     cache: Path = Path(".cache/latency")  # of converted files
 
 

@@ -3,7 +3,8 @@
 LiteRT's runner stands beside the package's own `litert-benchmark`, ExecuTorch's beside its Python
 runtime, each with the same file, threads, warm-up, number of runs and core. Both measure in fresh
 processes that take turns, in which the one that has no turn is stopped (`turns`): processes that
-follow each other differ by a tenth on this machine. A turn has room for many runs.
+follow each other differ by a tenth on this machine. A turn has room for many runs, and each pair
+gets memory from elsewhere (`placement`): otherwise all pairs of a series may share one bias.
 
 There is one metric, and it was chosen before it was measured: a process gives the median of its
 runs, a pair gives the ratio of two processes, and the figure is the median over pairs of how much
@@ -36,6 +37,7 @@ from benchmarks.latency import a_photo, our_file
 
 from .native import timed_job
 from .part import Effort, Part
+from .placement import pages_from_elsewhere
 from .turns import TURN_S, Side, alone, take_turns
 
 VENDORS = {"tflite": "litert-benchmark", "executorch": "Python runtime"}
@@ -44,8 +46,9 @@ LEAST_RUNS = 8  # in a turn, of which one is stopped in the middle
 GOAL = 3.0  # percent
 METHOD = (
     "fp32, batch 1, one thread on one core; {pairs} pairs of fresh processes of which one is "
-    "stopped while the other runs, {seconds:g} s of runs each; medians in ms; how much more the "
-    "native runner takes, in percent: median over pairs and 95% bootstrap interval; goal: within 3%"
+    "stopped while the other runs, {seconds:g} s of runs each, in other memory than the pair "
+    "before; medians in ms; how much more the native runner takes, in percent: median over pairs "
+    "and 95% bootstrap interval; goal: within 3%"
 )
 
 
@@ -89,7 +92,11 @@ def _pairs_of(model: str, target: str, effort: Effort) -> list[tuple[float, floa
             for program, start in zip(programs, starts, strict=True)
         )
         turn_s = max(TURN_S, LEAST_RUNS * run_s)
-        return [take_turns(one, other, turn_s) for _ in range(effort.pairs)]
+        rng, found = np.random.default_rng(0), []
+        for _ in range(effort.pairs):
+            with pages_from_elsewhere(rng):
+                found.append(take_turns(one, other, turn_s))
+        return found
 
 
 def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:

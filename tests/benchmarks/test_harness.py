@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scipy import stats
 
 from benchmarks.harness import with_part
 from benchmarks.harness_parts.part import timed, timing_row
+from benchmarks.harness_parts.placement import pages_from_elsewhere
 from benchmarks.harness_parts.runners import summary, verdict
 from benchmarks.harness_parts.statistics import (
     in_order,
@@ -64,6 +67,20 @@ def test_processes_take_turns_and_each_gives_its_own_result() -> None:
     assert 2 <= first < 1000 and second >= 1002
     median, seconds = alone(other)
     assert median >= 1000 and seconds > 1.5
+
+
+def test_memory_is_held_for_as_long_as_a_pair_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])  # pages
+
+    monkeypatch.setattr(os, "sysconf", lambda name: 40_000)  # a quarter may be held
+    rng, before, held = np.random.default_rng(0), resident(), []
+    for _ in range(3):
+        with pages_from_elsewhere(rng):
+            held.append(resident() - before)
+        assert abs(resident() - before) < 500
+    wanted = np.random.default_rng(0).uniform(1, 10_000, 3)
+    assert held == pytest.approx(wanted, abs=500)
 
 
 def test_a_process_that_fails_ends_both() -> None:
