@@ -175,7 +175,7 @@ def _exported(model: nn.Module, image: Tensor) -> Any:
 
 
 def _compiled(model: nn.Module, image: Tensor) -> Any:
-    # No code is generated: for AVX-512, torch simplifies indices for a minute, or many in a long run.
+    # No code is generated: for AVX-512 torch takes a minute for that, or many in a long run.
     return torch.compile(model, backend="aot_eager", fullgraph=True)
 
 
