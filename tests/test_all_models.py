@@ -32,8 +32,6 @@ NOT_SQUARE = {
     "mobilenetv4_conv_small": (96, 160),
     "mobilenetv4_hybrid_medium": (160, 224),
 }
-
-
 BENCH = Workbench()
 
 
